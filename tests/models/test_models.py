@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import pytest
+
+import mobilenets
+from mobilenets.models import MODELS, MobileNetV1, MobileNetV2, create_model, list_models
+
+
+def test_create_model_builds_by_name():
+    assert type(create_model("mobilenet_v1", width_mult=0.25)) is MobileNetV1
+    model = create_model("mobilenet_v2", width_mult=0.25, num_classes=3)
+    assert type(model) is MobileNetV2
+    assert model.num_classes == 3
+
+
+def test_every_model_is_named_as_it_is_listed():
+    assert {name: builder.name for name, builder in MODELS.items()} == {
+        "mobilenet_v1": "mobilenet_v1",
+        "mobilenet_v2": "mobilenet_v2",
+    }
+
+
+def test_list_models_takes_a_pattern():
+    assert list_models() == ["mobilenet_v1", "mobilenet_v2"]
+    assert list_models("*v2") == ["mobilenet_v2"]
+    assert list_models("resnet*") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mobilenetv2", {}, "model 'mobilenetv2' is unknown, did you mean 'mobilenet_v2'"),
+        (
+            "mobilenet_v1",
+            {"with_mult": 1},
+            "option 'with_mult' is unknown, did you mean 'width_mult'",
+        ),
+        ("mobilenet_v2", {"shalow": True}, "option 'shalow' is unknown"),
+        ("mobilenet_v1", {"width_mult": -1}, "width_mult=-1 must be a number above 0"),
+    ],
+)
+def test_create_model_names_the_nearest(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        create_model(name, **options)
+
+
+def test_the_package_exports_the_zoo():
+    assert mobilenets.create_model is create_model
+    assert mobilenets.MobileNetV2 is MobileNetV2
+
+
+def test_the_zoo_needs_torch_only():
+    program = (
+        "import sys, mobilenets, mobilenets.models\n"
+        "mobilenets.create_model('mobilenet_v1', width_mult=0.25)\n"
+        "print(*sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    imported = set(result.stdout.split())
+    assert "torch" in imported
+    assert not imported & {"timm", "torchvision", "pytorch_lightning", "hydra", "omegaconf"}
