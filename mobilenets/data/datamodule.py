@@ -1,0 +1,263 @@
+"""From a config's data fields to loaders of batches and what happens to these on the device."""
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+
+from mobilenets.data.augment import BatchAugment
+from mobilenets.data.batch import Batch
+from mobilenets.data.cifar import read_cifar10, read_cifar100
+from mobilenets.data.digits import read_digits
+from mobilenets.data.fake import make_fake
+from mobilenets.data.files import FileSet
+from mobilenets.data.folder import Tree, find_imagenet, find_trees, order_classes
+from mobilenets.data.memory import Labelled, MemorySet, prepare
+from mobilenets.data.order import BatchOrder
+from mobilenets.data.splits import SPLITS, complete_splits
+from mobilenets.data.transforms import (
+    Normalize,
+    check_preprocessing,
+    eval_transform,
+    mean_color,
+    train_transform,
+)
+
+IN_MEMORY: dict[str, Callable[..., tuple[dict[str, Labelled], list[str]]]] = {
+    # name -> what returns {split: its images and labels} and the class names
+    "digits": read_digits,
+    "cifar10": read_cifar10,
+    "cifar100": read_cifar100,
+    "fake": make_fake,
+}
+IN_FILES: dict[str, Callable[..., tuple[dict[str, Tree], list[str]]]] = {
+    # name -> what returns {split: its class-per-folder tree} and notes
+    "folder": find_trees,
+    "imagenet": find_imagenet,
+}
+
+
+Set = TypeVar("Set", MemorySet, FileSet)
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """The splits of one data set, their loaders, and augmentation and normalisation on the device.
+
+    The order of samples and each sample's augmentation depend only on (seed, epoch, sample index).
+
+    Args:
+        name: A key of IN_MEMORY or IN_FILES.
+        seed: The seed of the run.
+        class_names: The classes in the order of their indices; None takes those of the data.
+        in_channels: 1 (grey) or 3 (RGB).
+        image_size: Height and width of the images that the net gets.
+        mean: On the scale 0..1, one value, or one a channel.
+        std: Likewise.
+        crop_pct: In evaluation the short side is resized to image_size / crop_pct.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        batch_size: Samples per batch and device.
+        num_workers: Processes that decode image files; None: one a core, at most 8. Sets in memory
+            need none.
+        val_fraction: The share of the training samples for validation, where the set has no split
+            for that; 0: no validation set.
+        split_seed: The seed of such splits.
+        augment: For a set in memory: crop_padding, flip, erasing (see `BatchAugment`); for one in
+            files see `train_transform`. What concerns mixing is the LightningModule's.
+        test_fraction: Likewise for the test set, of sets that may have none.
+        source_options: What the set's own reader takes: root, download, verify, num_samples, ...
+
+    Raises:
+        ValueError: From here or from `setup`: one sentence with the cause and the fix.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        seed: int,
+        class_names: Sequence[str] | None,
+        in_channels: int,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        crop_pct: float,
+        interpolation: str,
+        batch_size: int,
+        num_workers: int | None,
+        val_fraction: float,
+        split_seed: int,
+        augment: Mapping[str, Any],
+        test_fraction: float = 0.0,
+        **source_options: Any,
+    ):
+        super().__init__()
+        known = [*IN_MEMORY, *IN_FILES]
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise ValueError(
+                f"data {name!r} is unknown: did you mean {nearest}? There are {', '.join(known)}"
+            )
+        self.name = name
+        self.seed = seed
+        self.class_names = list(class_names or ())  # final after setup()
+        self.in_channels = in_channels
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.num_workers = 0 if name in IN_MEMORY else _workers(num_workers)
+        self.val_fraction = val_fraction
+        self.split_seed = split_seed
+        self.augment = dict(augment)
+        self.test_fraction = test_fraction
+        self.source_options = source_options
+        self.preprocessing: dict[str, Any] = {
+            "image_size": image_size,
+            "in_channels": in_channels,
+            "mean": list(mean),
+            "std": list(std),
+            "crop_pct": crop_pct,
+            "interpolation": interpolation,
+        }
+        check_preprocessing(self.preprocessing)
+        self.test_split = "test"  # the split that `test_dataloader` reads
+        self.notes: list[str] = []
+        self.splits: dict[str, MemorySet] | dict[str, FileSet] = {}
+        self._normalize = Normalize(self.preprocessing)
+        self._augment_batch = self._make_augment_batch() if name in IN_MEMORY else None
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes, known after `setup`."""
+        return len(self.class_names)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The number of samples in each split, known after `setup`."""
+        return {split: len(samples) for split, samples in self.splits.items()}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find or read the data, and split it; once, whatever the stage."""
+        if self.splits:
+            return
+        given = self.class_names or None
+        if given and len(set(given)) < len(given):
+            double = next(name for name in given if given.count(name) > 1)
+            raise ValueError(f"data.class_names has {double!r} twice: give each class its own name")
+        if self.name in IN_MEMORY:
+            self._read_into_memory(given)
+        else:
+            self._find_files(given)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Augmented batches in the order of (seed, epoch); a ragged last one is left out."""
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """The validation split in order; an empty list if there is none."""
+        return self.eval_dataloader("val") if self.sizes["val"] else []
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The split named by `test_split`, in order."""
+        return self.eval_dataloader(self.test_split)
+
+    def eval_dataloader(self, split: str) -> DataLoader[Batch]:
+        """One of "train", "val" and "test": not augmented, in order, every sample once."""
+        if split not in SPLITS:
+            raise ValueError(f"split={split}: choose one of {', '.join(SPLITS)}")
+        return self._loader(split, shuffle=False)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment small images of the training set, and normalise, on the device."""
+        images = batch.images
+        if self._augment_batch is not None and batch.epoch >= 0:
+            images = self._augment_batch(images, batch.indices, batch.epoch)
+        return batch._replace(images=self._normalize(images))
+
+    def sample_name(self, split: str, index: int) -> str:
+        """Name a sample for a person: the file's path, or "test[17]"."""
+        return self.splits[split].sample_name(split, index)
+
+    def _read_into_memory(self, class_names: Sequence[str] | None) -> None:
+        read = IN_MEMORY[self.name]
+        raw, self.class_names = read(class_names=class_names, **self.source_options)
+        self.splits = self._complete(
+            {split: prepare(raw.pop(split), self.preprocessing) for split in list(raw)}
+        )
+
+    def _find_files(self, class_names: Sequence[str] | None) -> None:
+        trees, self.notes = IN_FILES[self.name](**self.source_options)
+        self.class_names = order_classes(trees, class_names)
+        self.splits = self._complete(
+            {
+                split: FileSet(
+                    tree,
+                    self.class_names,
+                    in_channels=self.in_channels,
+                    train_transform=train_transform(self.preprocessing, self.augment),
+                    eval_transform=eval_transform(self.preprocessing),
+                    seed=self.seed,
+                )
+                for split, tree in trees.items()
+            }
+        )
+
+    def _complete(self, sets: dict[str, Set]) -> dict[str, Set]:
+        return complete_splits(
+            sets,
+            test_fraction=self.test_fraction,
+            val_fraction=self.val_fraction,
+            seed=self.split_seed,
+        )
+
+    def _make_augment_batch(self) -> BatchAugment:
+        return BatchAugment(
+            crop_padding=self.augment["crop_padding"],
+            flip=self.augment["flip"],
+            erasing=self.augment["erasing"],
+            fill=mean_color(self.preprocessing),
+            seed=self.seed,
+        )
+
+    def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Batch]:
+        samples = self.splits[split]
+        rank, world_size = 0, 1
+        if dist.is_available() and dist.is_initialized():
+            rank, world_size = dist.get_rank(), dist.get_world_size()
+        if len(samples) < world_size:
+            raise ValueError(
+                f"the {split} split has {len(samples)} images for {world_size} process(es): change "
+                "data.val_fraction or data.test_fraction, or use fewer devices"
+            )
+        order = BatchOrder(
+            len(samples),
+            self.batch_size,
+            seed=self.seed,
+            shuffle=shuffle,
+            drop_last=shuffle,
+            rank=rank,
+            world_size=world_size,
+        )
+        return DataLoader(
+            samples,
+            sampler=order,  # yields whole batches: automatic batching is off
+            batch_size=None,
+            num_workers=self.num_workers,  # torch gives each worker one thread
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # Each iteration draws a seed for its workers, which don't use it: not from the global
+            # generator, where dropout and mixing draw from.
+            generator=torch.Generator(),
+        )
+
+
+def _workers(wanted: int | None) -> int:
+    if wanted is not None:
+        return wanted
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(8, cores or 1)

@@ -1,0 +1,43 @@
+"""Images made up on the spot, to try a net or a machine without any data."""
+
+from collections.abc import Sequence
+
+import torch
+from torchvision.transforms.v2 import functional
+
+from mobilenets.data.memory import Labelled, named
+
+_SIZE = 32
+
+
+def make_fake(
+    *, num_samples: int, num_classes: int, class_names: Sequence[str] | None
+) -> tuple[dict[str, Labelled], list[str]]:
+    """Make RGB images of 32x32 pixels: a smooth colour pattern for each class under heavy noise.
+
+    Always the same ones, in equal shares, so that a net which learns at all gets them right: the
+    training set has `num_samples` of them, the test set a quarter of that.
+    """
+    if num_classes < 2 or num_samples < 2 * num_classes:
+        raise ValueError(
+            f"data.num_samples={num_samples} and data.num_classes={num_classes}: make it at "
+            "least 2 classes, and 2 samples for each of them"
+        )
+    patterns = torch.randn(num_classes, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    patterns = functional.resize(patterns, [_SIZE, _SIZE], antialias=True) * 40 + 128
+    pools = {
+        split: _noisy(patterns, size, torch.Generator().manual_seed(seed))
+        for seed, (split, size) in enumerate(
+            [("train", num_samples), ("test", max(num_samples // 4, num_classes))], start=1
+        )
+    }
+    return pools, named([f"class {index}" for index in range(num_classes)], class_names)
+
+
+def _noisy(patterns: torch.Tensor, num_samples: int, generator: torch.Generator) -> Labelled:
+    labels = torch.arange(num_samples) % len(patterns)
+    images = torch.empty(num_samples, *patterns.shape[1:], dtype=torch.uint8)
+    for part, classes in zip(images.split(1000), labels.split(1000), strict=True):
+        noise = torch.randn(part.shape, generator=generator) * 40
+        part.copy_((patterns[classes] + noise).round().clamp(0, 255))
+    return Labelled(images, labels)

@@ -1,0 +1,80 @@
+"""A split of image files, read when they are needed."""
+
+import os
+from collections.abc import Callable, Sequence
+from copy import copy
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mobilenets.data.batch import Batch, BatchKey
+from mobilenets.data.decode import read_image
+from mobilenets.data.folder import Tree
+from mobilenets.data.randomness import counted_rng
+
+
+class FileSet(Dataset[Batch]):
+    """A split of image files; a batch of it is decoded and transformed where it is asked for.
+
+    Args:
+        tree: The files and their classes.
+        class_names: What gives each class its index.
+        in_channels: 1 reads greyscale, 3 RGB.
+        train_transform: For batches of an epoch, seeded by (seed, epoch, index).
+        eval_transform: For batches of epoch -1; both give (C, H, W) uint8 of one size.
+        seed: The seed of the run.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        class_names: Sequence[str],
+        *,
+        in_channels: int,
+        train_transform: Callable[[Tensor], Tensor],
+        eval_transform: Callable[[Tensor], Tensor],
+        seed: int,
+    ):
+        self.root = tree.root
+        # Arrays: workers would copy the memory of lists page by page, as they count references.
+        self.paths = np.array([os.fsencode(path) for path in chain(*tree.paths.values())])
+        sizes = [len(paths) for paths in tree.paths.values()]
+        self.labels = np.repeat([class_names.index(name) for name in tree.paths], sizes)
+        self.in_channels = in_channels
+        self.train_transform = train_transform
+        self.eval_transform = eval_transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: BatchKey) -> Batch:
+        epoch, indices = key
+        images = [self._load(epoch, int(index)) for index in indices]
+        stacked = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+        labels = torch.from_numpy(self.labels[indices])
+        return Batch(stacked, labels, torch.from_numpy(indices), epoch)
+
+    def keys(self) -> Sequence[str]:
+        """What identifies each sample in a split by seed: its path below the root."""
+        return [os.fsdecode(path) for path in self.paths]
+
+    def subset(self, indices: np.ndarray) -> "FileSet":
+        """Make a set of some of the samples."""
+        part = copy(self)
+        part.paths, part.labels = self.paths[indices], self.labels[indices]
+        return part
+
+    def sample_name(self, split: str, index: int) -> str:
+        """Name a sample for a person: its path."""
+        return str(self.root / os.fsdecode(self.paths[index]))
+
+    def _load(self, epoch: int, index: int) -> Tensor:
+        image = read_image(self.sample_name("", index), self.in_channels)
+        if epoch < 0:
+            return self.eval_transform(image)
+        with counted_rng(self.seed, epoch, index):
+            return self.train_transform(image)

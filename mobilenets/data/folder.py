@@ -1,0 +1,200 @@
+"""Class-per-folder trees of image files."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mobilenets.data.decode import EXTENSIONS
+
+_SPLIT_NAMES = {  # a folder's name in lower case -> its split
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+class Tree(NamedTuple):
+    """The image files below one class-per-folder tree."""
+
+    root: Path
+    paths: dict[str, list[str]]  # class -> its files, relative to root, with / between folders
+
+
+def find_trees(root: str) -> tuple[dict[str, Tree], list[str]]:
+    """Find root/CLASS/images or root/{train,val,test}/CLASS/images, and what serves as what.
+
+    "valid" and "validation" are read as "val". With train/ and val/ only, val/ is the test set, so
+    that the validation set comes from train/ and test is touched once.
+
+    Returns:
+        {"train": tree, ...} without the splits that are still to be split off, and notes for the
+        reader: one sentence where a choice was made.
+
+    Raises:
+        ValueError: Nothing usable is there; it names the path and the fix.
+    """
+    top = _existing(root)
+    names = _split_folders(top)
+    if not names:
+        return {"train": scan(top)}, [f"{root} has no split folders: all splits are made by seed"]
+    if "train" not in names:
+        raise ValueError(
+            f"{root} has {'/, '.join(names.values())}/ but no train/: add it, or move the class "
+            "folders out of the others, to have them split by seed"
+        )
+    trees = {split: scan(top / name) for split, name in names.items()}
+    notes = []
+    if ignored := sorted(set(_folders(top)) - set(names.values())):
+        notes.append(f"folders beside {top / names['train']} are ignored: {', '.join(ignored)}")
+    if "val" in trees and "test" not in trees:
+        trees["test"] = trees.pop("val")
+        notes.append(_val_is_test(trees))
+    elif "val" not in trees:
+        notes.append(f"{root} has no val/: the validation set is split off train/ by seed")
+    return trees, notes
+
+
+def find_imagenet(root: str) -> tuple[dict[str, Tree], list[str]]:
+    """Find ImageNet's train/ and val/ by wnid; the official validation set is the test set."""
+    top = _existing(root)
+    for name in ("train", "val"):
+        if not (top / name).is_dir():
+            raise ValueError(
+                f"{root} has no folder {name}/: ImageNet is read from {root}/train/WNID/*.JPEG and "
+                f"{root}/val/WNID/*.JPEG"
+            )
+    trees = {"train": scan(top / "train"), "test": scan(top / "val")}
+    return trees, [_val_is_test(trees)]
+
+
+def _val_is_test(trees: dict[str, Tree]) -> str:
+    return (
+        f"{trees['test'].root} serves as the test set; the validation set is split off train/ by "
+        "seed, so that test is touched once, at the end"
+    )
+
+
+def _existing(root: str) -> Path:
+    if not root:
+        raise ValueError("data.root is missing: give the folder with the images")
+    path = Path(root).expanduser()
+    if not path.exists():
+        raise ValueError(f"data.root={root} does not exist: give the folder with the images")
+    if not path.is_dir():
+        raise ValueError(f"data.root={root} is a file: give the folder with the class folders")
+    return path
+
+
+def _split_folders(top: Path) -> dict[str, str]:
+    """Find those folders of `top` that are splits, {split: folder name}.
+
+    A folder called "train" that holds images and no folders is a class (of vehicles, say).
+    """
+    found: dict[str, str] = {}
+    for name in sorted(_folders(top)):
+        split = _SPLIT_NAMES.get(name.lower())
+        if split is None or (_holds_images(top / name) and not _folders(top / name)):
+            continue
+        if split in found:
+            raise ValueError(f"{top} has both {found[split]}/ and {name}/: keep one of the two")
+        found[split] = name
+    return found
+
+
+def scan(root: Path) -> Tree:
+    """List root/CLASS/**/images, classes and files in the order of their names.
+
+    Hidden files and folders are skipped, and so are files without an image's extension.
+
+    Raises:
+        ValueError: No class folder, or an empty one; a dead link or a device that is named like an
+            image.
+    """
+    paths = {name: sorted(_images(root, name, ())) for name in sorted(_folders(root))}
+    if not paths:
+        raise ValueError(
+            f"{root} has no class folders: put the images of each class into a folder of its own, "
+            f"{root}/CLASS/image.jpg"
+        )
+    if empty := [name for name, files in paths.items() if not files]:
+        others = f" (as are {len(empty) - 1} more)" if len(empty) > 1 else ""
+        raise ValueError(
+            f"the class folder {root / empty[0]} is empty{others}: put images "
+            f"({', '.join(sorted(EXTENSIONS))}) into it, or remove it"
+        )
+    return Tree(root, paths)
+
+
+def _folders(root: Path) -> list[str]:
+    with os.scandir(root) as entries:
+        return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+
+
+def _holds_images(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(_is_image_name(entry.name) for entry in entries)
+
+
+def _is_image_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
+
+
+def _images(root: Path, below: str, parents: tuple[tuple[int, int], ...]) -> list[str]:
+    """List the images in root/below and its folders; `parents` guards against circular links."""
+    folder = root / below
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in parents:
+        raise ValueError(f"{folder} links back to a folder above it: remove the link")
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                found += _images(root, f"{below}/{entry.name}", (*parents, identity))
+            elif _is_image_name(entry.name):
+                if not entry.is_file():
+                    raise ValueError(
+                        f"{entry.path} is a dead link or no regular file: remove or replace it"
+                    )
+                found.append(f"{below}/{entry.name}")
+    return found
+
+
+def order_classes(trees: dict[str, Tree], class_names: Sequence[str] | None) -> list[str]:
+    """Say which class has which index: as in `class_names`, or train's folders sorted by name.
+
+    Raises:
+        ValueError: The folders of train are not the classes of `class_names` (in any order), there
+            are fewer than two, or another split has a class that train lacks.
+    """
+    train = trees["train"]
+    found = list(train.paths)
+    if class_names is not None and set(class_names) != set(found):
+        raise ValueError(
+            f"data.class_names has {len(class_names)} names, {train.root} {len(found)} class "
+            f"folders; {_difference(class_names, found)}: name each folder once, "
+            "or set data.class_names=null"
+        )
+    if len(found) < 2:
+        raise ValueError(
+            f"{train.root} has one class folder only ({found[0]}): a classifier needs two or more; "
+            "is data.root one level too high or too low?"
+        )
+    for tree in trees.values():
+        if extra := [name for name in tree.paths if name not in train.paths]:
+            raise ValueError(
+                f"{tree.root / extra[0]} is a class that {train.root} lacks: add its training "
+                "images there, or remove the folder"
+            )
+    return list(class_names) if class_names is not None else found
+
+
+def _difference(names: Sequence[str], folders: Sequence[str]) -> str:
+    missing = [f"no folder {name}" for name in names if name not in folders]
+    unnamed = [f"no name for {folder}" for folder in folders if folder not in names]
+    return ", ".join((missing + unnamed)[:4])

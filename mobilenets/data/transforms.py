@@ -1,0 +1,150 @@
+"""What happens to an image between its file and the net: the presets of training and evaluation.
+
+`preprocessing` is the plain dict that a checkpoint carries: image_size, in_channels, mean, std,
+crop_pct, interpolation. All transforms work on uint8 tensors (..., C, H, W); `normalize` comes
+last, in batches, on the device.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+INTERPOLATIONS = {
+    "nearest": InterpolationMode.NEAREST_EXACT,
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+}
+# Rec. 601 in 1/65536, as PIL turns RGB files into grey (torchvision doesn't round).
+_LUMA = torch.tensor([19595, 38470, 7471], dtype=torch.int32)
+POLICIES = ("randaugment", "trivialaugment")
+
+
+def eval_transform(preprocessing: Mapping[str, Any]) -> v2.Transform:
+    """Resize the short side to image_size / crop_pct, with antialiasing, and crop the centre."""
+    size = preprocessing["image_size"]
+    interpolation = INTERPOLATIONS[preprocessing["interpolation"]]
+    return v2.Compose(
+        [
+            v2.Resize(round(size / preprocessing["crop_pct"]), interpolation, antialias=True),
+            v2.CenterCrop(size),
+        ]
+    )
+
+
+def train_transform(preprocessing: Mapping[str, Any], augment: Mapping[str, Any]) -> v2.Transform:
+    """Augment one large image: every draw comes from torch's default generator.
+
+    Args:
+        preprocessing: See above.
+        augment: scale and ratio of RandomResizedCrop, flip (probability), color_jitter (strength of
+            the change in brightness, contrast and saturation), policy (None, "randaugment" or
+            "trivialaugment"), magnitude (of RandAugment), erasing (probability). What is uncovered
+            or erased is filled with the mean colour.
+    """
+    fill = mean_color(preprocessing)
+    interpolation = INTERPOLATIONS[preprocessing["interpolation"]]
+    steps: list[v2.Transform] = [
+        v2.RandomResizedCrop(
+            preprocessing["image_size"],
+            scale=tuple(augment["scale"]),
+            ratio=tuple(augment["ratio"]),
+            interpolation=interpolation,
+            antialias=True,
+        ),
+        v2.RandomHorizontalFlip(augment["flip"]),
+    ]
+    # The policies' rotations and shears know two modes of interpolation.
+    nearest = preprocessing["interpolation"] == "nearest"
+    mode = InterpolationMode.NEAREST if nearest else InterpolationMode.BILINEAR
+    match augment["policy"]:
+        case None:
+            pass
+        case "randaugment":
+            magnitude = int(augment["magnitude"])
+            steps.append(v2.RandAugment(magnitude=magnitude, interpolation=mode, fill=fill))
+        case "trivialaugment":
+            steps.append(v2.TrivialAugmentWide(interpolation=mode, fill=fill))
+        case policy:
+            raise ValueError(f"data.augment.policy={policy}: choose null, {' or '.join(POLICIES)}")
+    if strength := augment["color_jitter"]:
+        steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
+    if augment["erasing"]:
+        steps.append(v2.RandomErasing(augment["erasing"], value=fill))
+    return v2.Compose(steps)
+
+
+def mean_color(preprocessing: Mapping[str, Any]) -> list[int]:
+    """The mean of the set in 0..255, one value a channel."""
+    return [round(255 * mean) for mean in _per_channel(preprocessing, "mean")]
+
+
+def to_channels(images: Tensor, in_channels: int) -> Tensor:
+    """Turn (..., 1 or 3, H, W) uint8 images into grey ones or RGB ones; others stay as they are."""
+    if images.shape[-3] == 1 and in_channels == 3:
+        return images.repeat_interleave(3, dim=-3)
+    if images.shape[-3] == 3 and in_channels == 1:
+        luma = (images.int() * _LUMA[:, None, None]).sum(-3, keepdim=True)
+        return ((luma + (1 << 15)) >> 16).to(torch.uint8)
+    assert images.shape[-3] == in_channels
+    return images
+
+
+class Normalize:
+    """(x / 255 - mean) / std: uint8 (N, C, H, W) -> float32 in channels_last, where the images are.
+
+    Args:
+        preprocessing: See above; mean and std have one value, or one a channel, on the scale 0..1.
+    """
+
+    def __init__(self, preprocessing: Mapping[str, Any]):
+        mean, std = _per_channel(preprocessing, "mean"), _per_channel(preprocessing, "std")
+        size = preprocessing["image_size"]
+        # As large as an image: broadcasting along the channels, which lie innermost, is 6x slower.
+        shape = (1, len(mean), size, size)
+        self.offset, self.scale = (
+            torch.tensor(values, dtype=torch.float32)
+            .mul(255)
+            .view(1, -1, 1, 1)
+            .expand(shape)
+            .contiguous(memory_format=torch.channels_last)
+            for values in (mean, std)
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise a batch."""
+        if self.offset.device != images.device:
+            self.offset, self.scale = self.offset.to(images.device), self.scale.to(images.device)
+        floats = images.to(torch.float32, memory_format=torch.channels_last)
+        return floats.sub_(self.offset).div_(self.scale)
+
+
+def _per_channel(preprocessing: Mapping[str, Any], name: str) -> Sequence[float]:
+    values = preprocessing[name]
+    return values * preprocessing["in_channels"] if len(values) == 1 else values
+
+
+def check_preprocessing(preprocessing: Mapping[str, Any]) -> None:
+    """Raise a ValueError that names the field, unless the preprocessing makes sense."""
+    channels = preprocessing["in_channels"]
+    if channels not in (1, 3):
+        raise ValueError(f"data.in_channels={channels}: images are read as grey (1) or as RGB (3)")
+    for name in ("mean", "std"):
+        if len(preprocessing[name]) not in (1, channels):
+            raise ValueError(
+                f"data.{name} has {len(preprocessing[name])} values: give one, or "
+                f"data.in_channels={channels} of them"
+            )
+    if min(preprocessing["std"]) <= 0:
+        raise ValueError(f"data.std={preprocessing['std']}: every value must be above 0")
+    if not 0 < preprocessing["crop_pct"] <= 1:
+        raise ValueError(
+            f"data.crop_pct={preprocessing['crop_pct']}: must be above 0 and at most 1"
+        )
+    if preprocessing["interpolation"] not in INTERPOLATIONS:
+        raise ValueError(
+            f"data.interpolation={preprocessing['interpolation']}: choose one of "
+            f"{', '.join(INTERPOLATIONS)}"
+        )

@@ -1,0 +1,101 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from mobilenets.data.files import FileSet
+from mobilenets.data.folder import scan
+from mobilenets.data.transforms import eval_transform, train_transform
+
+PRE = {
+    "image_size": 16,
+    "in_channels": 3,
+    "mean": [0.5],
+    "std": [0.25],
+    "crop_pct": 1.0,
+    "interpolation": "bilinear",
+}
+AUGMENT = {
+    "scale": [0.3, 1.0],
+    "ratio": [0.75, 1.33],
+    "flip": 0.5,
+    "color_jitter": 0.4,
+    "policy": "trivialaugment",
+    "magnitude": 9,
+    "erasing": 0.3,
+}
+
+
+@pytest.fixture
+def files(tree):
+    return make(tree)
+
+
+def make(tree, class_names=("daisy", "rose", "tulip"), seed=0):
+    return FileSet(
+        scan(tree),
+        class_names,
+        in_channels=3,
+        train_transform=train_transform(PRE, AUGMENT),
+        eval_transform=eval_transform(PRE),
+        seed=seed,
+    )
+
+
+def test_a_batch_is_uint8_in_channels_last(files):
+    batch = files[(0, np.array([35, 0, 10]))]
+    assert batch.images.dtype == torch.uint8 and batch.images.shape == (3, 3, 16, 16)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.labels.tolist() == [2, 0, 1] and batch.labels.dtype == torch.int64
+    assert batch.indices.tolist() == [35, 0, 10] and batch.epoch == 0
+
+
+def test_labels_follow_the_class_names(tree):
+    swapped = make(tree, class_names=["tulip", "daisy", "rose"])
+    assert swapped[(-1, np.array([0, 10, 22]))].labels.tolist() == [1, 2, 0]
+    assert swapped.sample_name("train", 10) == str(tree / "rose" / "000.jpg")
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_index(tree, files):
+    key = (3, np.array([4, 9, 20]))
+    first = files[key].images
+    torch.rand(3)
+    assert torch.equal(files[key].images, first)
+    assert torch.equal(files[(3, np.array([20, 4]))].images, first[[2, 0]])
+    assert not torch.equal(files[(4, key[1])].images, first)
+    assert not torch.equal(make(tree, seed=1)[key].images, first)
+
+
+def test_augmentation_leaves_the_global_generator_alone(files):
+    before = torch.get_rng_state()
+    files[(0, np.array([1]))]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_evaluation_is_not_augmented(tree, files):
+    key = (-1, np.array([5]))
+    assert torch.equal(files[key].images, make(tree, seed=9)[key].images)
+
+
+def test_a_subset_renumbers_its_samples(tree, files):
+    part = files.subset(np.array([3, 30]))
+    assert len(part) == 2 and part.keys() == ["daisy/003.jpg", "tulip/008.jpg"]
+    batch = part[(-1, np.array([1]))]
+    assert torch.equal(batch.images, files[(-1, np.array([30]))].images)
+    assert batch.labels.tolist() == [2] and batch.indices.tolist() == [1]
+    assert part.sample_name("val", 1) == str(tree / "tulip" / "008.jpg")
+    assert len(files) == 36
+
+
+def test_a_copy_for_a_spawned_worker_gives_the_same(files):
+    key = (3, np.array([4, 9]))
+    assert torch.equal(pickle.loads(pickle.dumps(files))[key].images, files[key].images)
+
+
+def test_names_beyond_ascii(tmp_path, images):
+    images(tmp_path / "grün", 1)
+    images(tmp_path / "голубой", 1)
+    files = make(tmp_path, class_names=["grün", "голубой"])
+    assert files[(-1, np.array([0, 1]))].labels.tolist() == [0, 1]
+    assert files.keys() == ["grün/000.jpg", "голубой/000.jpg"]

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from mobilenets.data.randomness import _finalise, counted_rng, counter_hash, uniform
+
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def test_finaliser_gives_the_published_sequence_of_splitmix64():
+    outputs = [_finalise((1234567 + k * GOLDEN) % 2**64) for k in (1, 2, 3, 4, 5)]
+    assert outputs == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+
+
+def test_tensor_arithmetic_equals_that_of_exact_integers():
+    indices = torch.tensor([0, 1, 7, 2**40])
+    drawn = uniform(3, 5, indices, 4)
+    expected = [
+        [(counter_hash(3, 5, index, draw) >> 40) / 2**24 for draw in range(4)]
+        for index in indices.tolist()
+    ]
+    assert drawn.dtype == torch.float32
+    assert drawn.tolist() == expected
+
+
+def test_draws_are_uniform():
+    drawn = uniform(0, 0, torch.arange(100_000), 10)
+    assert drawn.min() >= 0 and drawn.max() < 1
+    assert (drawn.mean(0) - 0.5).abs().max() < 5 * (1 / 12 / 100_000) ** 0.5
+    for column in drawn.unbind(1):
+        counts = torch.histc(column, 100, 0, 1)
+        chi_squared = ((counts - 1000) ** 2 / 1000).sum()
+        assert 50 < chi_squared < 160  # 99 degrees of freedom: 45 to 165 in all but 1 of 10,000
+
+
+@pytest.mark.parametrize("other", ["draw", "index", "epoch", "seed", "seed and epoch swapped"])
+def test_neighbours_are_independent(other):
+    number = 100_000
+    indices = torch.arange(number)
+    first, second = {
+        "draw": uniform(1, 2, indices, 2).unbind(1),
+        "index": (uniform(1, 2, indices, 1), uniform(1, 2, indices + 1, 1)),
+        "epoch": (uniform(1, 2, indices, 1), uniform(1, 3, indices, 1)),
+        "seed": (uniform(1, 2, indices, 1), uniform(2, 2, indices, 1)),
+        "seed and epoch swapped": (uniform(1, 2, indices, 1), uniform(2, 1, indices, 1)),
+    }[other]
+    both = torch.stack([first.flatten(), second.flatten()])
+    assert torch.corrcoef(both)[0, 1].abs() < 5 / number**0.5
+    cells = torch.histogramdd(both.T.contiguous(), [10, 10], range=[0.0, 1.0, 0.0, 1.0]).hist
+    assert ((cells - number / 100) ** 2 / (number / 100)).sum() < 160
+
+
+def test_draws_do_not_depend_on_the_batch():
+    whole = uniform(0, 1, torch.arange(100), 6)
+    assert torch.equal(uniform(0, 1, torch.tensor([97, 3]), 6), whole[[97, 3]])
+    assert torch.equal(uniform(0, 1, torch.arange(100), 2), whole[:, :2])
+
+
+def test_scaling_the_largest_draw_to_places_never_reaches_the_next_place():
+    largest = torch.tensor(1 - 2.0**-24)
+    assert all((largest * places).long() == places - 1 for places in range(1, 2000))
+
+
+def test_counted_rng_is_counted_and_leaves_no_trace():
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    with counted_rng(0, 1, 2):
+        first = torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(17)
+    with counted_rng(0, 1, 2):
+        assert torch.equal(torch.rand(3), first)
+    with counted_rng(0, 1, 3):
+        assert not torch.equal(torch.rand(3), first)
+
+
+def test_hashes_of_many_counters_are_distinct():
+    hashes = {counter_hash(*counters) for counters in np.ndindex(10, 20, 50)}
+    assert len(hashes) == 10_000

@@ -1,0 +1,164 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from mobilenets.data.randomness import counted_rng
+from mobilenets.data.transforms import (
+    Normalize,
+    check_preprocessing,
+    eval_transform,
+    mean_color,
+    to_channels,
+    train_transform,
+)
+
+PRE = {
+    "image_size": 32,
+    "in_channels": 3,
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "crop_pct": 0.875,
+    "interpolation": "bicubic",
+}
+NONE = {
+    "scale": [0.08, 1.0],
+    "ratio": [0.75, 1.33],
+    "flip": 0.0,
+    "color_jitter": 0.0,
+    "policy": None,
+    "magnitude": 9,
+    "erasing": 0.0,
+}
+
+
+def photo(channels=3, height=60, width=90):
+    """A smooth picture, as resizing differs most on noise."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(channels, 6, 9, generator=generator) * 255
+    return v2.functional.resize(coarse, [height, width]).to(torch.uint8)
+
+
+def test_evaluation_is_what_pil_and_torchvision_do():
+    image = photo()
+    size = round(32 / 0.875)
+    pil = Image.fromarray(image.permute(1, 2, 0).numpy())
+    expected = v2.CenterCrop(32)(v2.Resize(size, v2.InterpolationMode.BICUBIC)(pil))
+    result = eval_transform(PRE)(image)
+    assert result.dtype == torch.uint8 and result.shape == (3, 32, 32)
+    difference = result.float() - torch.tensor(np.array(expected)).permute(2, 0, 1)
+    assert difference.abs().max() <= 2
+
+
+def test_evaluation_of_a_batch_is_that_of_its_images():
+    batch = torch.stack([photo(), photo().flip(2)])
+    transform = eval_transform(PRE)
+    assert torch.equal(transform(batch), torch.stack([transform(image) for image in batch]))
+
+
+def test_nearest_enlarges_by_repetition():
+    image = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
+    enlarged = eval_transform(PRE | {"interpolation": "nearest", "crop_pct": 1.0})(image)
+    assert torch.equal(enlarged, image.repeat_interleave(4, 1).repeat_interleave(4, 2))
+
+
+CHANGES = {
+    "crop": {},
+    "flip": {"flip": 0.5},
+    "jitter": {"color_jitter": 0.4},
+    "randaugment": {"policy": "randaugment"},
+    "trivialaugment": {"policy": "trivialaugment"},
+    "erasing": {"erasing": 0.5},
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("change", CHANGES)
+def test_training_draws_from_torch_only_and_varies(change, channels):
+    preprocessing = PRE | {"in_channels": channels, "mean": [0.5], "std": [0.25]}
+    transform = train_transform(preprocessing, NONE | CHANGES[change])
+    image = photo(channels)
+
+    def run(seed_of_others):
+        random.seed(seed_of_others)
+        np.random.seed(seed_of_others)
+        results = []
+        for index in range(30):
+            with counted_rng(0, 0, index):
+                results.append(transform(image))
+        return torch.stack(results)
+
+    first = run(1)
+    assert first.dtype == torch.uint8 and first.shape == (30, channels, 32, 32)
+    assert torch.equal(run(2), first)
+    assert len({tuple(result.flatten().tolist()) for result in first}) > 25
+
+
+def test_each_option_changes_something():
+    image = photo()
+    results = set()
+    for change in CHANGES.values():
+        with counted_rng(0, 0, 4):
+            transform = train_transform(
+                PRE, NONE | change | {"flip": 1.0 if "flip" in change else 0}
+            )
+            results.add(tuple(transform(image).flatten().tolist()))
+    assert len(results) >= len(CHANGES) - 1  # erasing strikes one time in two
+
+
+def test_erased_and_uncovered_pixels_have_the_mean_colour():
+    assert mean_color(PRE) == [124, 116, 104]
+    with counted_rng(0, 0, 0):
+        erased = train_transform(PRE, NONE | {"erasing": 1.0})(torch.full((3, 60, 90), 255).byte())
+    colours = {tuple(colour) for colour in erased.flatten(1).T.tolist()}
+    assert colours == {(255, 255, 255), (124, 116, 104)}
+
+
+def test_unknown_policy_names_the_choices():
+    with pytest.raises(
+        ValueError, match=r"data.augment.policy=autoaug: choose null, randaugment or"
+    ):
+        train_transform(PRE, NONE | {"policy": "autoaug"})
+
+
+def test_normalisation_is_torchvisions():
+    images = torch.stack([photo(3, 32, 32), photo(3, 32, 32).flip(1)])
+    expected = v2.functional.normalize(images / 255, PRE["mean"], PRE["std"])
+    result = Normalize(PRE)(images)
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
+    assert images.dtype == torch.uint8  # the input is left alone
+
+
+def test_one_mean_serves_all_channels():
+    images = photo(3, 32, 32)[None]
+    one = Normalize(PRE | {"mean": [0.5], "std": [0.2]})(images)
+    assert torch.equal(one, Normalize(PRE | {"mean": [0.5] * 3, "std": [0.2] * 3})(images))
+
+
+def test_grey_becomes_rgb_and_rgb_becomes_grey():
+    grey = photo(1)
+    assert torch.equal(to_channels(grey, 3), grey.expand(3, -1, -1))
+    pil = Image.fromarray(photo(3).permute(1, 2, 0).numpy()).convert("L")
+    assert torch.equal(to_channels(photo(3), 1)[0], torch.from_numpy(np.array(pil)))
+    assert torch.equal(to_channels(to_channels(grey, 3), 1), grey)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"in_channels": 4}, "data.in_channels=4: images are read as grey"),
+        ({"mean": [0.5, 0.5]}, "data.mean has 2 values: give one, or data.in_channels=3"),
+        ({"std": [0.5, 0.5]}, "data.std has 2 values"),
+        ({"std": [0.0]}, "data.std=.* above 0"),
+        ({"crop_pct": 1.5}, "data.crop_pct=1.5: must be above 0 and at most 1"),
+        ({"interpolation": "lanczos"}, "data.interpolation=lanczos: choose one of nearest"),
+    ],
+)
+def test_senseless_preprocessing_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        check_preprocessing(PRE | wrong)
