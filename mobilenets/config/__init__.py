@@ -1,0 +1,19 @@
+"""The configuration: what can be set, its checks, and the way from a command line to `main`.
+
+`groups` and `schema` declare every setting; the values stand in configs/. Importing this loads
+neither torch nor Lightning.
+"""
+
+from mobilenets.config.checks import ConfigError, to_dict, train_config
+from mobilenets.config.entry import entry_point, run_folder
+from mobilenets.config.schema import EvalConfig, TrainConfig
+
+__all__ = [
+    "ConfigError",
+    "EvalConfig",
+    "TrainConfig",
+    "entry_point",
+    "run_folder",
+    "to_dict",
+    "train_config",
+]

@@ -1,0 +1,266 @@
+"""What happens around `main` in train.py and eval.py: the config before it, its errors after it."""
+
+import functools
+import os
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser  # hydra.main's own; there is no public one
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mobilenets.config.checks import ConfigError, checked, to_dict
+from mobilenets.config.compose import (
+    CONFIGS,
+    Command,
+    Composed,
+    Source,
+    compose,
+    parsed,
+    plain,
+    quoted,
+)
+from mobilenets.config.help import help_text
+from mobilenets.config.resume import resume
+from mobilenets.config.schema import TrainConfig
+
+Main = Callable[[Any], Any]
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # torchrun's, Lightning's, SLURM's
+
+_run_folder: Path | None = None
+
+
+def entry_point(name: str, cls: type) -> Callable[[Main], Callable[[], None]]:
+    """Makes a script of `main`, which takes a config of the dataclass `cls`: configs/`name`.yaml.
+
+    All problems of the command line and the config are listed before anything is made (exit code
+    2). A ValueError, OSError or ImportError of `main` is one line, any other its traceback (1);
+    HYDRA_FULL_ERROR=1 shows the traceback of all. Ctrl-C is 130.
+    """
+
+    def decorate(main: Main) -> Callable[[], None]:
+        @functools.wraps(main)
+        def script() -> None:
+            if code := _script(main, name, cls):
+                sys.exit(code)
+
+        return script
+
+    return decorate
+
+
+def run_folder() -> Path:
+    """The folder of the run that is going on, as an absolute path."""
+    assert _run_folder is not None, "there is a run folder only within main"
+    return _run_folder
+
+
+def _script(main: Main, name: str, cls: type) -> int:
+    """Does what the command line says; returns the exit code."""
+    args, rest = get_args_parser().parse_known_args()
+    if args.hydra_help or args.info or args.shell_completion:
+        _hydra(Source(CONFIGS, name), main)  # does not get to `main`
+        return 0
+    try:
+        command = _command(args, rest, name, cls)
+        if args.help:
+            print(help_text(cls, command))
+            return 0
+        complete = args.cfg is None
+        composed = compose(cls, command, sweep=args.multirun, complete=complete)
+        if complete and not args.multirun:
+            command = _with_folder(command, composed)
+    except ConfigError as error:
+        _complain(*error.problems)
+        return 2
+
+    modes = {"--multirun": args.multirun, "--resolve": args.resolve}
+    options = {"--cfg": args.cfg, "--package": args.package}
+    sys.argv[1:] = [mode for mode, given in modes.items() if given]
+    sys.argv += [word for option in options.items() if option[1] for word in option]
+    sys.argv += [*command.source.hydra, *command.overrides]
+    if cls is TrainConfig and not _is_first():
+        sys.argv.append("hydra/job_logging=disabled")  # the first process speaks for all
+    errors: list[Exception] = []
+    try:
+        _hydra(command.source, _job(main, cls, command.source, errors))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    for failure in errors:
+        if not _is_mistake(failure):
+            raise failure
+    return 1 if errors else 0
+
+
+def _hydra(source: Source, job: Main) -> None:
+    hydra.main(config_path=str(source.folder), config_name=source.name, version_base="1.3")(job)()
+
+
+def _command(args: Namespace, rest: list[str], name: str, cls: type) -> Command:
+    """Where the config begins and the overrides, of a resumed run its own."""
+    overrides = [*args.overrides, *rest]
+    search = [text for text in overrides if text.startswith("hydra.searchpath=")]
+    overrides = [text for text in overrides if text not in search]
+    if args.config_dir:
+        added = Path(args.config_dir).absolute()
+        if not added.is_dir():
+            raise ConfigError([f"--config-dir: there is no folder {args.config_dir}"])
+        search.append(f"hydra.searchpath=[{quoted(f'file://{added}')}]")
+    folder = Path(args.config_path).absolute() if args.config_path else CONFIGS
+    command = Command(Source(folder, args.config_name or name, tuple(search)), overrides)
+    given = [item for item in map(parsed, overrides) if item and item.key_or_group == "resume"]
+    if cls is not TrainConfig or not given or given[-1].value() is None:
+        return command
+    if args.multirun:
+        raise ConfigError(["resume: goes on with one run, and --multirun makes several"])
+    return resume(command, str(given[-1].value()))
+
+
+# The run folder
+
+
+def _with_folder(command: Command, composed: Composed) -> Command:
+    """The command with the run's folder, made for it alone; eval.py and a resumed run need none."""
+    config, omega = composed
+    if not isinstance(config, TrainConfig) or config.resume is not None:
+        return command
+    omega.merge_with(to_dict(config))  # width_mult=1 is 1.0 in the folder's name
+    HydraConfig.instance().set_config(omega)  # for ${hydra:...}
+    try:
+        folder = Path(OmegaConf.select(omega, "hydra.run.dir")).absolute()
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"hydra.run.dir: {str(error).splitlines()[0]}"]) from error
+    finally:
+        HydraConfig.instance().cfg = None
+    named = any(text.startswith("hydra.run.dir=") for text in command.overrides)
+    if not named and "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ConfigError(["hydra.run.dir: needs a value, so that torchrun's processes share it"])
+    if named and _is_first():
+        _refuse_used(folder)
+    try:
+        folder = _made(folder, anew=not named)
+    except OSError as error:
+        raise ConfigError([f"hydra.run.dir: can't make {folder}: {error.strerror}"]) from error
+    return Command(command.source, [*command.overrides, f"hydra.run.dir={quoted(folder)}"])
+
+
+def _made(folder: Path, anew: bool) -> Path:
+    """Makes `folder`; `anew` adds a number if another run made it in the same second."""
+    if not anew:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for name in (folder.name, *(f"{folder.name}_{number}" for number in range(2, 100))):
+        with suppress(FileExistsError):
+            folder.with_name(name).mkdir()
+            return folder.with_name(name)
+    raise FileExistsError(None, "File exists")
+
+
+def _refuse_used(folder: Path) -> None:
+    used = ["config.yaml", "metrics.json"]
+    if any((folder / name).exists() for name in used) or any(folder.glob("*.ckpt")):
+        raise ConfigError(
+            [
+                f"hydra.run.dir={folder} already holds a run: choose another folder, "
+                f"or go on with resume={folder}"
+            ]
+        )
+
+
+def _is_first() -> bool:
+    """Whether this is the process of a run that writes its files."""
+    return int(next((os.environ[rank] for rank in RANKS if rank in os.environ), 0)) == 0
+
+
+# The job
+
+
+def _job(main: Main, cls: type, source: Source, errors: list[Exception]) -> Main:
+    """What Hydra runs: `main` with its config. Its errors go to `errors`, to be raised later.
+
+    Hydra would put words of its own around them, and sweeps go on with the next job.
+    """
+    process = os.getpid()
+
+    @functools.wraps(main)
+    def job(omega: DictConfig) -> Any:
+        made = None
+        try:
+            config: Any = checked(cls, plain(omega, resolve=True))
+            made = _entered(config, source)
+            return main(config)
+        except Exception as error:
+            if os.getpid() != process:  # of a launcher, which has to see it
+                raise
+            errors.append(error)
+            if _is_mistake(error):
+                _complain(_sentence(error))
+                if made is not None:
+                    _leave_nothing(made)
+
+    return job
+
+
+def _entered(config: Any, source: Source) -> Path | None:
+    """Makes the run folder known and writes config.yaml into a new one, which is returned."""
+    global _run_folder
+    hydras = HydraConfig.get()
+    folder = _run_folder = Path(hydras.runtime.output_dir)
+    if not isinstance(config, TrainConfig):
+        return None
+    # Lightning's ddp starts the other processes with this command line, to which it adds what it
+    # finds of Hydra's settings: the wrong ones for the job of a sweep.
+    sys.argv[1:] = ["--config-path", str(source.folder), "--config-name", source.name]
+    sys.argv += [*source.hydra, *hydras.overrides.task, f"hydra.run.dir={quoted(folder)}"]
+    HydraConfig.instance().cfg = None
+    if config.resume is not None or not _is_first():
+        return None
+    _refuse_used(folder)
+    text = OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+    (folder / "config.yaml").write_text(text, "utf-8")
+    return folder
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Takes away the folder of a run that ended before it had anything to keep."""
+    ours = ["config.yaml", "train.log"]
+    if {path.name for path in folder.iterdir()} <= set(ours):
+        for name in ours:
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+# Errors
+
+
+def _complain(*sentences: str) -> None:
+    for sentence in sentences:
+        print(f"error: {sentence}", file=sys.stderr)
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether an error is one of the input or the machine, to be told without a traceback."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        return False
+    by_name = type(error).__name__ == "MisconfigurationException"  # Lightning's, not imported here
+    return by_name or isinstance(error, ValueError | OSError | ImportError)
+
+
+def _sentence(error: Exception) -> str:
+    """The message of an error, without the traceback that a DataLoader's worker puts before it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error)
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        text = re.split(rf"\n(?:\w+\.)*{type(error).__name__}: ", text)[-1]
+    return text.strip()

@@ -1,0 +1,203 @@
+import pytest
+
+from mobilenets.config import ConfigError, EvalConfig, TrainConfig
+from mobilenets.config.compose import CONFIGS, Command, Source, compose, quoted
+
+
+def train(*overrides, sweep=False, search=()):
+    source = Source(CONFIGS, "train", tuple(search))
+    return compose(TrainConfig, Command(source, list(overrides)), sweep=sweep).config
+
+
+def problems(*overrides, **options):
+    with pytest.raises(ConfigError) as error:
+        train(*overrides, **options)
+    return error.value.problems
+
+
+V3 = (
+    "model=mobilenet_v3: there is no such choice; did you mean mobilenet_v2? "
+    "Choices: mobilenet_v1, mobilenet_v2"
+)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["trainer.max_epoch=3"], "trainer.max_epoch: did you mean trainer.max_epochs?"),
+        (["lr=0.1"], "lr: did you mean optimizer.lr?"),
+        (["trainer.lr=0.1"], "trainer.lr: did you mean optimizer.lr?"),
+        (["data.flip=0.1"], "data.flip: did you mean data.augment.flip?"),
+        (["epochs=3"], "epochs: did you mean trainer.min_epochs or trainer.max_epochs?"),
+        (["modle=mobilenet_v1"], "modle: did you mean model?"),
+        (["zzz=1"], "zzz: there is no such setting; --help lists all"),
+        (["+trainer.plugins=1"], "trainer.plugins: there is no such setting; --help lists all"),
+        (["model={padd: same}"], "model.padd: did you mean model.padding?"),
+        (
+            ["model=mobilenet_v2", "model.shallow=true"],
+            "model.shallow: an option of mobilenet_v1, and model is mobilenet_v2",
+        ),
+        (
+            ["data.root=/x"],
+            "data.root: an option of cifar10, cifar100, folder and imagenet, and data is digits",
+        ),
+        (["model=mobilenet_v3"], V3),
+        (
+            ["optimizer=null"],
+            "optimizer=null: there is no such choice. Choices: adamw, rmsprop, sgd",
+        ),
+        (["mobilenet_v2"], "mobilenet_v2: did you mean model=mobilenet_v2?"),
+        (["model.width_mult"], "model.width_mult: should be setting=value; see --help"),
+        (["--lr=3"], "--lr=3: there is no such flag; settings are written setting=value"),
+        (
+            ["data=folder", "data.root=/a(b"],
+            "data.root=/a(b: the value can't be read; in quotes it can: 'data.root=\"/a(b\"'",
+        ),
+        (
+            ["model.width_mult=0.25,0.5"],
+            "model.width_mult=0.25,0.5: a list is written [a,b]; to run with each value add "
+            "--multirun",
+        ),
+        (["model.width_mult=abc"], "model.width_mult: 'abc' is not a number"),
+        (["optimizer.lr=-1"], "optimizer.lr: -1 is out of range (above 0)"),
+        (
+            ["model.padding=sam"],
+            "model.padding: 'sam' is not symmetric or same; did you mean same?",
+        ),
+        (["model={padding: 3}"], "model.padding: 3 is not symmetric or same"),
+        (["data=folder"], "data.root: needs a value, e.g. data.root=/data/flowers"),
+        (["~seed"], "seed: needs a value"),
+        (["data.augment=false"], "data.augment: is a section of settings, not false"),
+        (["model.name=mobilenet_v2"], "model.name: is chosen with model=mobilenet_v2"),
+        (["seed=${sed}"], "seed: Interpolation key 'sed' not found"),
+        (["~sed"], "Could not delete from config. 'sed' does not exist."),
+        (["hydra.run.dri=x"], "Could not override 'hydra.run.dri'. Key 'dri' not in 'RunDir'"),
+        (["hydra/launcher=x"], "hydra/launcher=x: there is no such choice. Choices: basic"),
+        # What is taken from elsewhere is told once.
+        (
+            ["data.strides=cifr"],
+            "data.strides: 'cifr' is not imagenet or cifar; did you mean cifar?",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_the_fix(overrides, sentence):
+    assert problems(*overrides) == [sentence]
+
+
+def test_all_mistakes_are_listed_at_once():
+    assert problems(
+        "model=mobilenet_v3", "model.depth=3", "trainer.max_epoch=3", "data=folder",
+        "optimizer.lr=-1", "hydra.run.dri=x", "mobilenet_v2", "data.batch_size=many",
+    ) == [
+        "mobilenet_v2: did you mean model=mobilenet_v2?",
+        V3,  # and nothing on model.depth, which that net may well have
+        "trainer.max_epoch: did you mean trainer.max_epochs?",
+        "Could not override 'hydra.run.dri'. Key 'dri' not in 'RunDir'",
+        "data.batch_size: 'many' is not a whole number",
+        "data.root: needs a value, e.g. data.root=/data/flowers",
+        "optimizer.lr: -1 is out of range (above 0)",
+    ]  # fmt: skip
+
+
+def test_what_hydra_allows_is_allowed():
+    config = train(
+        "model={width_mult: 2}", "++seed=3", "data.class_names=[0,1]", "trainer.fast_dev_run=3",
+        "trainer.max_time=00:01:00:00", "model.strides=cifar", "resume='a b(c)=d'",
+    )  # fmt: skip
+    assert (config.model.width_mult, config.seed, config.data.class_names) == (2.0, 3, ["0", "1"])
+    assert (config.trainer.max_time, config.resume) == ("00:01:00:00", "a b(c)=d")
+
+
+@pytest.mark.parametrize("text", ["a b", "it's", r"back\slash'", "a=b,c(d)[e]{f}", "ü", "#", " x "])
+def test_any_path_can_be_quoted(text):
+    assert train(f"resume={quoted(text)}").resume == text
+
+
+def test_every_job_of_a_sweep_is_checked():
+    sweep = ["model=mobilenet_v1,mobilenet_v3", "model.width_mult=0.5,-0.5", "seed=range(0,3)"]
+    assert problems(*sweep, sweep=True) == ["model.width_mult: -0.5 is out of range (above 0)", V3]
+    assert train("model.width_mult=choice(0.25,0.5)", sweep=True).model.width_mult == 0.25
+
+
+def test_eval_has_its_own_settings():
+    command = Command(Source(CONFIGS, "eval"), ["splt=val", "data.rot=/x"])
+    with pytest.raises(ConfigError) as error:
+        compose(EvalConfig, command)
+    assert error.value.problems == [
+        "splt: did you mean split?",
+        "data.rot: did you mean data.root?",
+        "checkpoint: needs a value, e.g. checkpoint=runs/digits/mobilenet_v1_1.0/...",
+    ]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Writes files of a user's own configs folder; returns what brings it in."""
+
+    def write(**files):
+        for name, text in files.items():
+            path = tmp_path / f"{name.replace('__', '/')}.yaml"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        return [f"hydra.searchpath=[{quoted(f'file://{tmp_path}')}]"]
+
+    return write
+
+
+HEADER = "# @package _global_\n"
+
+
+def test_own_choices_are_found(own):
+    search = own(data__flowers="# Flowers\ndefaults: [folder, _self_]\nroot: /data/flowers\n")
+    config = train("data=flowers", search=search)
+    assert (config.data.name, config.data.root) == ("folder", "/data/flowers")
+    sentence = problems("data=floers", search=search)[0]
+    assert sentence.startswith("data=floers: there is no such choice; did you mean flowers?")
+
+
+def test_mistakes_in_a_file_are_named_with_the_file(own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    search = own(
+        experiment__mine=HEADER
+        + "defaults:\n  - override /model: mobilenet_v2\n"
+        + "seeed: 1\nmodel: {shallow: true}\ntrainer: {max_epoch: 3, max_epochs: x}\n"
+    )
+    assert problems("experiment=mine", "optimizer.lr=-1", search=search) == [
+        "experiment/mine.yaml: seeed: did you mean seed?",
+        "experiment/mine.yaml: model.shallow: an option of mobilenet_v1, and model is mobilenet_v2",
+        "optimizer.lr: -1 is out of range (above 0)",
+        "experiment/mine.yaml: trainer.max_epoch: did you mean trainer.max_epochs?",
+        "experiment/mine.yaml: trainer.max_epochs: 'x' is not a whole number or null",
+    ]
+    # The command line's value is the one that counts.
+    assert len(problems("experiment=mine", "trainer.max_epochs=3", search=search)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (HEADER + "defaults:\n  - override /model: mobilenet_v3\n", f"experiment/mine.yaml: {V3}"),
+        (
+            HEADER + "defaults:\n  - override /modle: mobilenet_v2\n",
+            "experiment/mine.yaml: Could not override 'modle'. No match in the defaults list.",
+        ),
+        (
+            HEADER + "trainer:\n  max_epochs: [3\n",
+            "experiment/mine.yaml, line 4: expected ',' or ']', but got '<stream end>'",
+        ),
+        (HEADER + "trainer: 3\n", "experiment/mine.yaml: trainer: is a section of settings, not 3"),
+        (
+            "trainer:\n  max_epochs: 3\n",
+            "experiment: its file has to begin with: # @package _global_",
+        ),
+    ],
+)
+def test_a_broken_file_is_one_sentence(own, tmp_path, monkeypatch, text, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert problems("experiment=mine", search=own(experiment__mine=text)) == [sentence]
+
+
+def test_a_missing_configs_folder_says_how_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("mobilenets.config.compose.CONFIGS", tmp_path / "configs")
+    with pytest.raises(ConfigError, match=r"there is no .*train.yaml; install mobilenets from a"):
+        compose(TrainConfig, Command(Source(tmp_path / "configs", "train"), []))

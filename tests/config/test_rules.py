@@ -1,0 +1,145 @@
+import inspect
+
+import pytest
+
+from mobilenets.config import ConfigError, TrainConfig, rules
+from mobilenets.config.checks import keys
+from mobilenets.config.compose import CONFIGS, Command, Source, compose
+
+BREACHES = {
+    "grouped": [
+        (
+            ["model.conv=grouped"],
+            "model.channels_per_group: model.conv=grouped needs it, "
+            "e.g. model.channels_per_group=8",
+        ),
+        (
+            ["model.channels_per_group=8"],
+            "model.channels_per_group: is for model.conv=grouped, and that is depthwise",
+        ),
+    ],
+    "kernels": [
+        (
+            ["model.conv=full", "model.kernels_per_layer=2"],
+            "model.kernels_per_layer: has to be 1 with model.conv=full",
+        )
+    ],
+    "shape": [
+        (
+            ["model=mobilenet_v2", "model.stages=[[1,16,1]]"],
+            "model.stages: each row is [expand_ratio, channels, blocks, stride]",
+        ),
+        (["model.strides=[1,2]"], "model.strides: has 2 values, and 14 are needed"),
+        (
+            ["model.shallow=true", "model.strides=[1,2]"],
+            "model.strides: has 2 values, and 9 are needed",
+        ),
+        (
+            ["model=mobilenet_v2", "model.strides=[1,2]"],
+            "model.strides: has 2 values, and 8 are needed",
+        ),
+    ],
+    "channels": [
+        (
+            ["model.in_channels=3"],
+            "model.in_channels: 3, and data.in_channels is 1; leave it null",
+        )
+    ],
+    "classes": [
+        (
+            ["model.num_classes=5"],
+            "model.num_classes: 5, and the data has 10 classes; leave it null",
+        ),
+        (
+            ["data=fake", "model.num_classes=5"],
+            "model.num_classes: 5, and the data has 10 classes; leave it null",
+        ),
+        (
+            ["data=fake", "data.class_names=[a,b]"],
+            "data.class_names: 2 names, and data.num_classes is 10",
+        ),
+        (["data.class_names=[a,b,a]"], "data.class_names: 'a' stands there twice"),
+    ],
+    "statistics": [
+        (["data.mean=[0.5,0.5]"], "data.mean: has 2 values, and data.in_channels is 1"),
+        (
+            ["data=cifar10", "data.std=[0.5,0.5]"],
+            "data.std: has 2 values, and data.in_channels is 3",
+        ),
+    ],
+    "fractions": [
+        (
+            ["data.val_fraction=0.5", "data.test_fraction=0.5"],
+            "data.val_fraction: leaves nothing to train on, with data.test_fraction",
+        )
+    ],
+    "crops": [
+        (
+            ["data=folder", "data.root=/x", "data.augment.scale=[1,0.5]"],
+            "data.augment.scale: [1.0, 0.5] goes downwards: smallest first",
+        )
+    ],
+    "nesterov": [
+        (["optimizer.momentum=0"], "optimizer.nesterov: needs optimizer.momentum above 0")
+    ],
+    "length": [
+        (
+            ["schedule.warmup_epochs=30"],
+            "schedule.warmup_epochs: 30, and trainer.max_epochs is 20",
+        ),
+        (
+            ["trainer.max_epochs=-1"],
+            "trainer.max_epochs: schedule=cosine needs an end: give it or trainer.max_steps",
+        ),
+        (
+            ["schedule=step", "schedule.milestones=[3,2]"],
+            "schedule.milestones: [3.0, 2.0] has to rise",
+        ),
+    ],
+    "least_and_most": [
+        (["trainer.min_epochs=30"], "trainer.min_epochs: 30, and trainer.max_epochs is 20")
+    ],
+    "watching": [
+        (
+            ["early_stopping=3", "trainer.limit_val_batches=0"],
+            "early_stopping: watches val/top1, and trainer.limit_val_batches is 0",
+        )
+    ],
+}
+
+
+def problems(*overrides):
+    with pytest.raises(ConfigError) as error:
+        compose(TrainConfig, Command(Source(CONFIGS, "train"), list(overrides)))
+    return error.value.problems
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"), [case for cases in BREACHES.values() for case in cases]
+)
+def test_a_breach_of_a_rule_is_one_sentence(overrides, sentence):
+    assert problems(*overrides) == [sentence]
+
+
+def test_every_rule_is_tested():
+    assert set(BREACHES) == {rule.check.__name__ for rule in rules.TRAIN_RULES}
+    defined = inspect.getmembers(rules, inspect.isgeneratorfunction)
+    assert {name for name, _ in defined} == set(BREACHES)
+
+
+def test_the_settings_that_rules_read_exist():
+    known = set()
+    for choices in (
+        {"model": "mobilenet_v1", "data": "digits"},
+        {"model": "mobilenet_v2", "data": "folder", "schedule": "step", "optimizer": "sgd"},
+        {"data": "fake"},
+    ):
+        known |= set(keys(TrainConfig, {key: {"name": name} for key, name in choices.items()}))
+    for rule in rules.TRAIN_RULES:
+        assert set(rule.keys) <= known, rule.check.__name__
+
+
+def test_a_rule_is_silent_where_what_it_reads_is_wrong_already():
+    assert problems("data.std=[0]", "data.mean=[0.5,0.5]") == [
+        "data.std: 0 is out of range (above 0)"
+    ]
