@@ -1,0 +1,33 @@
+"""What a person looks at: the lines of a run, TensorBoard's pages, pictures and figures."""
+
+from mobilenets.reports.console import (
+    EpochReport,
+    evaluation,
+    header,
+    per_class,
+    quiet_lightning,
+    relative,
+    result,
+    write_json,
+)
+from mobilenets.reports.figures import confusion_figure, image_grid, mistakes_figure
+from mobilenets.reports.mistakes import Mistake, WorstMistakes
+from mobilenets.reports.tensorboard import RunLogger, TensorBoardReport
+
+__all__ = [
+    "EpochReport",
+    "Mistake",
+    "RunLogger",
+    "TensorBoardReport",
+    "WorstMistakes",
+    "confusion_figure",
+    "evaluation",
+    "header",
+    "image_grid",
+    "mistakes_figure",
+    "per_class",
+    "quiet_lightning",
+    "relative",
+    "result",
+    "write_json",
+]

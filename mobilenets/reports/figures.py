@@ -1,0 +1,70 @@
+"""Pictures of a run: what the net saw, what it confused, where it was most wrong."""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from mobilenets.reports.mistakes import Mistake
+
+MAX_NAMED = 25  # classes: with more of them, names and counts are too small to read
+
+
+def image_grid(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Normalised images (N, C, H, W) -> one picture (3, H', W') in 0..1, eight in a row."""
+    return make_grid(denormalise(images, mean, std), nrow=8, pad_value=1.0)
+
+
+def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Normalised images (..., C, H, W) -> intensities in 0..1."""
+    scale, shift = (images.new_tensor(values).view(-1, 1, 1) for values in (std, mean))
+    return (images.float() * scale + shift).clamp(0, 1)
+
+
+def confusion_figure(matrix: Tensor, class_names: Sequence[str], title: str) -> Figure:
+    """Counts (true class, predicted class) as shares of each true class."""
+    classes = len(class_names)
+    named = classes <= MAX_NAMED
+    size = 2.5 + 0.45 * classes if named else 9.0
+    figure = Figure(figsize=(size, size), layout="constrained", dpi=100 if named else 150)
+    axes = figure.subplots()
+    shares = matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)
+    axes.imshow(shares.cpu().numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.set(title=title, xlabel="predicted", ylabel="true")
+    if named:
+        axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
+        axes.set_yticks(range(classes), class_names)
+        for row, column in matrix.nonzero().tolist():
+            axes.text(
+                column,
+                row,
+                str(int(matrix[row, column])),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
+    return figure
+
+
+def mistakes_figure(
+    mistakes: Sequence[Mistake], mean: Sequence[float], std: Sequence[float]
+) -> Figure:
+    """The worst mistakes, four in a row: the true class, the answer and how sure it was."""
+    columns = 4
+    rows = max(1, -(-len(mistakes) // columns))
+    figure = Figure(figsize=(2.6 * columns, 2.9 * rows), layout="constrained", dpi=100)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid:
+        axes.axis("off")
+    for axes, mistake in zip(grid, mistakes, strict=False):
+        image = denormalise(mistake.image, mean, std)
+        image = torch.cat([image] * (3 // len(image)))  # (1 or 3, H, W) -> (3, H, W)
+        axes.imshow(image.permute(1, 2, 0).cpu().numpy())
+        axes.set_title(
+            f"{mistake.label}, not {mistake.answer} ({mistake.confidence:.0%})\n{mistake.sample}",
+            fontsize=8,
+        )
+    return figure
