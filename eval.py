@@ -1,0 +1,66 @@
+"""Evaluates a checkpoint or a run folder: `python eval.py checkpoint=runs/.../best.ckpt`.
+
+Data, preprocessing and precision are those of the run, so the figures are those of its end.
+`python eval.py --help` explains every setting.
+"""
+
+import logging
+from pathlib import Path
+
+from mobilenets.config import EvalConfig, entry_point, train_config
+
+log = logging.getLogger("mobilenets")
+
+
+@entry_point("eval", EvalConfig)
+def main(config: EvalConfig) -> None:
+    """Runs one split through the net; writes eval_<split>.json and a confusion matrix."""
+    # Imported here: a mistake in the config is reported before torch is loaded.
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Timer
+
+    from mobilenets import reports, training, weights
+    from mobilenets.data import ImageDataModule
+
+    reports.quiet_lightning()
+    checkpoint = weights.read_checkpoint(config.checkpoint)
+    trained = train_config(checkpoint.config)
+
+    data = ImageDataModule(seed=trained.seed, **config.data.over(trained.data))
+    data.setup()
+    data.test_split = config.split
+    checkpoint.check_classes(data.class_names)
+
+    net = checkpoint.build()
+    module = training.Classifier(net, data.num_classes, channels_last=trained.channels_last)
+    timer = Timer()
+    trainer = pl.Trainer(
+        **config.trainer.over(trained.trainer),
+        logger=False,
+        callbacks=[timer],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # the data module's own order knows the rank
+    )
+    log.info(reports.header(net, data, trainer, file=checkpoint.path))
+    figures = trainer.test(module, datamodule=data, verbose=False)[0]
+    matrix, images = module.confusion_matrix, data.sizes[config.split]
+    if not trainer.is_global_zero:
+        return
+
+    answer = {
+        **figures,
+        f"{config.split}/per_class": reports.per_class(matrix, data.class_names),
+        "images": images,
+        "images_per_second": images / timer.time_elapsed("test"),
+        "checkpoint": str(checkpoint.path),
+    }
+    output = Path(config.output or checkpoint.path.with_name(f"eval_{config.split}.json"))
+    picture = output.with_suffix(".png")
+    reports.write_json(output, answer)
+    reports.confusion_figure(matrix, data.class_names, config.split).savefig(picture)
+    log.info(reports.evaluation(answer, config.split, output, picture))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Trains a net and tests it once, at the end: `python train.py model=mobilenet_v2 data=cifar10`.
+
+`python train.py --help` explains every setting.
+"""
+
+import logging
+from functools import partial
+from pathlib import Path
+
+from mobilenets.config import TrainConfig, entry_point, run_folder, to_dict
+
+log = logging.getLogger("mobilenets")
+
+
+@entry_point("train", TrainConfig)
+def main(config: TrainConfig) -> None:
+    """One run, from the config to metrics.json in the run folder."""
+    # Imported here: a mistake in the config is reported before torch is loaded.
+    import pytorch_lightning as pl
+
+    from mobilenets import reports, training, weights
+    from mobilenets.data import ImageDataModule, Mixing
+    from mobilenets.models import create_model
+
+    reports.quiet_lightning()
+    folder, settings = run_folder(), to_dict(config)
+    pl.seed_everything(config.seed, verbose=False)
+
+    data = ImageDataModule(seed=config.seed, **config.data.options())
+    data.setup()
+
+    net = create_model(**config.model.options(data.num_classes, data.in_channels))
+    if config.model.weights:
+        log.info(weights.start_from(net, config.model.weights))
+
+    augment = config.data.augment
+    module = training.Classifier(
+        net,
+        data.num_classes,
+        optimizer=partial(training.create_optimizer, **vars(config.optimizer)),
+        schedule=training.Schedule(**vars(config.schedule)),
+        mixing=Mixing(augment.mixup, augment.cutmix, data.num_classes),
+        label_smoothing=config.label_smoothing,
+        ema_decay=config.ema_decay,
+        channels_last=config.channels_last,
+        seed=config.seed,
+        record=weights.make_record(net, data.class_names, data.preprocessing, settings),
+    )
+    if config.compile:
+        net.compile()  # in place: the keys of the state dict stay as they are
+
+    best, last = training.checkpoints(folder)
+    mistakes = reports.WorstMistakes(data)
+    trainer = pl.Trainer(
+        **config.trainer.options(),
+        default_root_dir=folder,
+        logger=reports.RunLogger(folder),
+        callbacks=[
+            reports.EpochReport(),
+            reports.TensorBoardReport(data, mistakes, settings),
+            mistakes,
+            *training.early_stopping(config.early_stopping),
+            best,
+            last,
+        ],
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # the data module's own order knows the rank
+    )
+    log.info(reports.header(net, data, trainer, run=folder))
+    trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
+    if config.trainer.fast_dev_run:
+        return
+
+    checkpoint = Path(best.best_model_path or last.best_model_path)
+    figures = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
+    if trainer.is_global_zero:
+        reports.write_json(folder / "metrics.json", figures)
+    log.info(reports.result(figures, checkpoint))
+
+
+if __name__ == "__main__":
+    main()
