@@ -68,14 +68,15 @@ def main(config: TrainConfig) -> None:
     )
     log.info(reports.header(net, data, trainer, run=folder))
     trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
-    if config.trainer.fast_dev_run:
-        return
 
-    checkpoint = Path(best.best_model_path or last.best_model_path)
+    checkpoint = best.best_model_path or last.best_model_path
+    if not checkpoint:  # a fast_dev_run, or max_time passed within the first epoch
+        log.info("no checkpoint was written, so there is none to test")
+        return
     figures = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
     if trainer.is_global_zero:
         reports.write_json(folder / "metrics.json", figures)
-    log.info(reports.result(figures, checkpoint))
+        log.info(reports.result(figures, Path(checkpoint)))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def quiet_lightning() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # images in memory need none
-        ".*LightningModule.*no `lr_scheduler`.*",
+        ".*when logging on epoch level in distributed setting.*",  # torchmetrics has synchronised
         ".*Checkpoint directory .* exists and is not empty.*",  # the run folder, with its log
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*in eval mode at the start of training.*",  # the averaged net

@@ -1,0 +1,197 @@
+"""train.py and eval.py from the command line: what they write, print and refuse."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["model.width_mult=0.25", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
+FILES = {"best.ckpt", "config.yaml", "last.ckpt", "metrics.json", "train.log"}
+
+
+@pytest.fixture
+def script(monkeypatch, capsys, tmp_path):
+    """script("train", "model=...") -> (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *overrides):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / f"{name}.py"), *overrides])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def train(script, *overrides, folder="run"):
+    return script("train", *SMALL, f"hydra.run.dir={folder}", *overrides)
+
+
+def events(folder):
+    """The tags of all event files of a run: {kind: {tag, ...}}."""
+    tags = {}
+    for file in Path(folder).glob("events.out.*"):
+        accumulator = EventAccumulator(str(file), size_guidance={"tensors": 0})
+        accumulator.Reload()
+        for kind, names in accumulator.Tags().items():
+            tags[kind] = tags.get(kind, set()) | set(names if isinstance(names, list) else ())
+    return tags
+
+
+def photographs(root, classes=("cat", "dog"), count=8, size=48):
+    torch.manual_seed(0)
+    for label, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = torch.randint(0, 128, (size, size + i, 3)) + 120 * label
+            Image.fromarray(pixels.byte().numpy()).save(root / name / f"{i}.png")
+    return root
+
+
+def test_a_run_learns_writes_its_folder_and_is_evaluated_to_the_same_figures(script):
+    code, out, _ = train(script, "model=mobilenet_v1", "trainer.max_epochs=4")
+    assert code == 0
+    assert "1,259 train, 179 val, 359 test images" in out
+    assert [line.split("|")[0].strip() for line in out.splitlines() if line[:5] == "epoch"] == [
+        f"epoch   {k}/4" for k in (1, 2, 3, 4)
+    ]
+    assert "python eval.py checkpoint=run/best.ckpt" in out
+    written = {path.name for path in Path("run").iterdir()}
+    assert written >= FILES
+    assert {name.split(".")[0] for name in written - FILES} == {"events"}
+
+    trained = json.loads(Path("run/metrics.json").read_text())
+    assert set(trained) == {"test/loss", "test/top1", "test/top5"}
+    assert trained["test/top1"] > 0.2, "twice as good as chance after four epochs"
+
+    code, out, _ = script("eval", "checkpoint=run")
+    assert code == 0
+    evaluated = json.loads(Path("run/eval_test.json").read_text())
+    assert {key: evaluated[key] for key in trained} == trained
+    per_class = evaluated["test/per_class"]
+    assert list(per_class) == [str(digit) for digit in range(10)]
+    assert evaluated["images_per_second"] > 0
+    with Image.open("run/eval_test.png") as picture:
+        assert picture.size[0] > 100
+
+    code, _, _ = script("eval", "checkpoint=run/last.ckpt", "split=val", "output=val.json")
+    assert code == 0
+    assert {"val/loss", "val/top1", "val/top5"} <= set(json.loads(Path("val.json").read_text()))
+
+    tags = events("run")
+    assert tags["scalars"] >= {
+        *(f"{split}/{name}" for split in ("train", "val", "test") for name in ("loss", "top1")),
+        "train/top5",
+        "lr",
+        "speed/images_per_second",
+        "speed/data_wait",
+    }
+    assert tags["images"] == {"train/batch", "test/confusion_matrix", "test/worst_mistakes"}
+    assert "config/text_summary" in tags["tensors"]
+    assert any("hparams" in name for path in Path("run").glob("events*") for name in plugins(path))
+
+
+def plugins(file):
+    """The plugins that an event file has pages for."""
+    accumulator = EventAccumulator(str(file))
+    accumulator.Reload()
+    return accumulator.summary_metadata and {
+        metadata.plugin_data.plugin_name for metadata in accumulator.summary_metadata.values()
+    }
+
+
+def test_a_resumed_run_goes_on_in_its_folder(script):
+    options = ["data=fake", "data.num_samples=100", "ema_decay=0.9", "data.augment.mixup=0.2"]
+    options += ["data.batch_size=16"]
+    # A schedule that does not look ahead: the first two of three epochs are a run of two.
+    options += ["schedule=exponential", "schedule.gamma=0.5"]
+    assert train(script, *options, "trainer.max_epochs=3", folder="whole")[0] == 0
+    assert train(script, *options, "trainer.max_epochs=2", folder="cut")[0] == 0
+    assert script("train", "resume=cut", "trainer.max_epochs=3")[0] == 0
+    whole = torch.load("whole/last.ckpt", weights_only=True)
+    again = torch.load("cut/last.ckpt", weights_only=True)
+    different = [
+        key
+        for key, value in whole["state_dict"].items()
+        if not torch.equal(value, again["state_dict"][key])
+    ]
+    assert not different
+    assert any(key.startswith("ema.") for key in again["state_dict"])
+
+
+def test_fine_tuning_on_a_folder_of_ones_own(script):
+    root = photographs(Path("animals"))
+    options = ["data=folder", f"data.root={root}", "data.image_size=32", "data.batch_size=4"]
+    options += ["data.num_workers=0", "trainer.max_epochs=2", "model=mobilenet_v2"]
+    options += ["data.val_fraction=0.25", "data.test_fraction=0.25"]
+    assert train(script, *options)[0] == 0
+    assert set(json.loads(Path("run/metrics.json").read_text())) == {"test/loss", "test/top1"}
+    code, out, _ = train(script, *options, "model.weights=run/best.ckpt", folder="fine")
+    assert code == 0
+    assert "314 of 314 tensors from run/best.ckpt" in out
+
+    (root / "dog").rename(root / "wolf")
+    code, _, err = script("eval", "checkpoint=run", "data.num_workers=0")
+    assert code == 1
+    assert "'dog' there and 'wolf' in the data" in err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["data=folder", "data.root=nowhere"], "nowhere"),
+        (["data=cifar10", "data.root=nowhere", "data.download=false"], "cifar-10-python.tar.gz"),
+        (["data=folder", "data.root=animals"], "animals/empty"),
+        (["data=folder", "data.root=two", "data.num_workers=0"], "two/cat/broken.png"),
+        (["data=folder", "data.root=two", "data.num_workers=1"], "two/cat/broken.png"),
+        (["data=folder", "data.root=two", "model.num_classes=7"], "model.num_classes: 7"),
+        (["model.weights=two/cat/broken.png"], "torch.save did not write it"),
+        (["model.weights=nothing.pth"], "there is no file nothing.pth"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_no_run(overrides, sentence, script):
+    photographs(Path("animals"))
+    Path("animals/empty").mkdir()
+    photographs(Path("two"))
+    Path("two/cat/broken.png").write_bytes(b"no picture")
+    options = ["data.image_size=32", "data.batch_size=4"] if "data=folder" in overrides else []
+    code, _, err = train(script, *options, *overrides)
+    assert code == 1
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not list(Path().rglob("*.ckpt"))
+
+
+def test_hydra_full_error_shows_the_traceback(script, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match="nowhere"):
+        train(script, "data=folder", "data.root=nowhere")
+
+
+def test_what_is_no_checkpoint_is_not_evaluated(script):
+    Path("file.ckpt").write_text("<html>")
+    for path, sentence in (("file.ckpt", "is not a checkpoint"), ("gone.ckpt", "there is no file")):
+        code, _, err = script("eval", f"checkpoint={path}")
+        assert (code, len(err.splitlines())) == (1, 1)
+        assert sentence in err
+    assert [path.name for path in Path().iterdir()] == ["file.ckpt"]
+
+
+@pytest.mark.slow
+def test_the_main_job_passes_97_percent(script):
+    """`python train.py model=mobilenet_v1`, as the README has it."""
+    code, _, _ = script("train", "model=mobilenet_v1", "hydra.run.dir=run")
+    assert code == 0
+    assert json.loads(Path("run/metrics.json").read_text())["test/top1"] > 0.97
