@@ -2,7 +2,6 @@
 
 import functools
 import os
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -257,10 +256,6 @@ def _is_mistake(error: Exception) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    """The message of an error, without the traceback that a DataLoader's worker puts before it."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    text = str(error)
-    if text.startswith("Caught ") and "Original Traceback" in text:
-        text = re.split(rf"\n(?:\w+\.)*{type(error).__name__}: ", text)[-1]
-    return text.strip()
+    return str(error).strip()

@@ -115,11 +115,6 @@ def test_the_config_can_be_printed(script, tmp_path):
         ("open('/no/such/file')", "/no/such/file: No such file or directory"),
         ("raise ImportError('onnx: pip install x')", "onnx: pip install x"),
         (
-            "raise ValueError('Caught ValueError in DataLoader worker process 0.\\nOriginal "
-            "Traceback (most recent call last):\\n  File x\\nValueError: a.jpg: no image\\n')",
-            "a.jpg: no image",
-        ),
-        (
             "raise type('MisconfigurationException', (Exception,), {})('no GPU here')",
             "no GPU here",
         ),
