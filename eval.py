@@ -43,23 +43,16 @@ def main(config: EvalConfig) -> None:
         use_distributed_sampler=False,  # the data module's own order knows the rank
     )
     log.info(reports.header(net, data, trainer, file=checkpoint.path))
-    figures = trainer.test(module, datamodule=data, verbose=False)[0]
-    matrix, images = module.confusion_matrix, data.sizes[config.split]
-    if not trainer.is_global_zero:
-        return
+    figures = dict(trainer.test(module, datamodule=data, verbose=False)[0])
 
-    answer = {
-        **figures,
-        f"{config.split}/per_class": reports.per_class(matrix, data.class_names),
-        "images": images,
-        "images_per_second": images / timer.time_elapsed("test"),
-        "checkpoint": str(checkpoint.path),
-    }
-    output = Path(config.output or checkpoint.path.with_name(f"eval_{config.split}.json"))
-    picture = output.with_suffix(".png")
-    reports.write_json(output, answer)
-    reports.confusion_figure(matrix, data.class_names, config.split).savefig(picture)
-    log.info(reports.evaluation(answer, config.split, output, picture))
+    split, matrix, classes = config.split, module.confusion_matrix, data.class_names
+    output = Path(config.output or checkpoint.path.with_name(f"eval_{split}.json"))
+    speed = data.sizes[split] / timer.time_elapsed("test")
+    per_class = {f"{split}/per_class": reports.per_class(matrix, classes)}
+    more = {"images_per_second": speed, "checkpoint": str(checkpoint.path)}
+    reports.write_json(output, figures | per_class | more)
+    reports.confusion_figure(matrix, classes, split).savefig(output.with_suffix(".png"))
+    log.info(reports.evaluation(figures | more, split, output, output.with_suffix(".png")))
 
 
 if __name__ == "__main__":

@@ -32,14 +32,12 @@ def main(config: TrainConfig) -> None:
     net = create_model(**config.model.options(data.num_classes, data.in_channels))
     if config.model.weights:
         log.info(weights.start_from(net, config.model.weights))
-
-    augment = config.data.augment
     module = training.Classifier(
         net,
         data.num_classes,
         optimizer=partial(training.create_optimizer, **vars(config.optimizer)),
         schedule=training.Schedule(**vars(config.schedule)),
-        mixing=Mixing(augment.mixup, augment.cutmix, data.num_classes),
+        mixing=Mixing(data.augment["mixup"], data.augment["cutmix"], data.num_classes),
         label_smoothing=config.label_smoothing,
         ema_decay=config.ema_decay,
         channels_last=config.channels_last,
@@ -50,33 +48,24 @@ def main(config: TrainConfig) -> None:
         net.compile()  # in place: the keys of the state dict stay as they are
 
     best, last = training.checkpoints(folder)
-    mistakes = reports.WorstMistakes(data)
+    stopping = training.early_stopping(config.early_stopping)
     trainer = pl.Trainer(
         **config.trainer.options(),
         default_root_dir=folder,
         logger=reports.RunLogger(folder),
-        callbacks=[
-            reports.EpochReport(),
-            reports.TensorBoardReport(data, mistakes, settings),
-            mistakes,
-            *training.early_stopping(config.early_stopping),
-            best,
-            last,
-        ],
+        callbacks=[*reports.callbacks(data, settings), *stopping, best, last],
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
     )
     log.info(reports.header(net, data, trainer, run=folder))
     trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
 
-    checkpoint = best.best_model_path or last.best_model_path
-    if not checkpoint:  # a fast_dev_run, or max_time passed within the first epoch
-        log.info("no checkpoint was written, so there is none to test")
-        return
-    figures = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
-    if trainer.is_global_zero:
+    if checkpoint := best.best_model_path or last.best_model_path:
+        figures = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
         reports.write_json(folder / "metrics.json", figures)
         log.info(reports.result(figures, Path(checkpoint)))
+    else:  # a fast_dev_run, or max_time passed within the first epoch
+        log.info("no checkpoint was written, so there is none to test")
 
 
 if __name__ == "__main__":

@@ -74,10 +74,10 @@ def conflicts(config: Any, problems: list[Problem]) -> list[Problem]:
     """What settings are wrong together, among those without a problem of their own."""
     wrong = {problem.key for problem in problems}
     found = []
-    for rule in TRAIN_RULES if isinstance(config, TrainConfig) else ():
-        sections = [key.split(".")[0] for key in rule.keys if "." in key]
-        if wrong.isdisjoint(rule.keys) and all(getattr(config, name) for name in sections):
-            found += [Problem(*pair) for pair in rule.check(config)]
+    for rule, reads in TRAIN_RULES.items() if isinstance(config, TrainConfig) else ():
+        sections = [key.split(".")[0] for key in reads if "." in key]
+        if wrong.isdisjoint(reads) and all(getattr(config, name) for name in sections):
+            found += [Problem(*pair) for pair in rule(config)]
     return found
 
 

@@ -5,7 +5,6 @@ A rule yields (setting, what is wrong) pairs. It runs when the settings it reads
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 from mobilenets.config.groups import (
     CosineConfig,
@@ -23,27 +22,6 @@ from mobilenets.config.schema import TrainConfig
 Wrong = Iterator[tuple[str, str]]
 
 
-class Rule(NamedTuple):
-    """A check and the settings that it reads."""
-
-    keys: tuple[str, ...]
-    check: Callable[[TrainConfig], Wrong]
-
-
-TRAIN_RULES: list[Rule] = []
-
-
-def reads(*keys: str) -> Callable[[Callable[[TrainConfig], Wrong]], Callable[[TrainConfig], Wrong]]:
-    """Registers a rule of train.py with the settings that it reads."""
-
-    def register(check: Callable[[TrainConfig], Wrong]) -> Callable[[TrainConfig], Wrong]:
-        TRAIN_RULES.append(Rule(keys, check))
-        return check
-
-    return register
-
-
-@reads("model.conv", "model.channels_per_group")
 def grouped(config: TrainConfig) -> Wrong:
     """The size of the groups belongs to grouped convolutions."""
     model, key = config.model, "model.channels_per_group"
@@ -53,7 +31,6 @@ def grouped(config: TrainConfig) -> Wrong:
         yield key, f"is for model.conv=grouped, and that is {model.conv}"
 
 
-@reads("model.conv", "model.kernels_per_layer")
 def kernels(config: TrainConfig) -> Wrong:
     """A full convolution has one kernel for each pair of channels."""
     model = config.model
@@ -62,7 +39,6 @@ def kernels(config: TrainConfig) -> Wrong:
         yield "model.kernels_per_layer", "has to be 1 with model.conv=full"
 
 
-@reads("model.stages", "model.strides", "model.shallow")
 def shape(config: TrainConfig) -> Wrong:
     """Rows of Table 2 have four numbers; explicit strides are as many as stem and stages."""
     model = config.model
@@ -77,7 +53,6 @@ def shape(config: TrainConfig) -> Wrong:
         yield "model.strides", f"has {len(model.strides)} values, and {layers} are needed"
 
 
-@reads("model.in_channels", "data.in_channels")
 def channels(config: TrainConfig) -> Wrong:
     """The net takes the images as they are."""
     asked, found = config.model.in_channels, config.data.in_channels
@@ -85,7 +60,6 @@ def channels(config: TrainConfig) -> Wrong:
         yield "model.in_channels", f"{asked}, and data.in_channels is {found}; leave it null"
 
 
-@reads("model.num_classes", "data.class_names", "data.num_classes")
 def classes(config: TrainConfig) -> Wrong:
     """Names, images and net agree on the number of classes; a name is used once."""
     data, names = config.data, config.data.class_names
@@ -100,7 +74,6 @@ def classes(config: TrainConfig) -> Wrong:
         yield "model.num_classes", f"{asked}, and the data has {found} classes; leave it null"
 
 
-@reads("data.mean", "data.std", "data.in_channels")
 def statistics(config: TrainConfig) -> Wrong:
     """A mean and a deviation for each channel, or one for all."""
     for key in ("mean", "std"):
@@ -109,7 +82,6 @@ def statistics(config: TrainConfig) -> Wrong:
             yield f"data.{key}", f"has {count} values, and data.in_channels is {channels}"
 
 
-@reads("data.val_fraction", "data.test_fraction")
 def fractions(config: TrainConfig) -> Wrong:
     """Something is left to train on."""
     data = config.data
@@ -120,7 +92,6 @@ def fractions(config: TrainConfig) -> Wrong:
         yield "data.val_fraction", "leaves nothing to train on, with data.test_fraction"
 
 
-@reads("data.augment.scale", "data.augment.ratio")
 def crops(config: TrainConfig) -> Wrong:
     """Ranges go upwards."""
     augment = config.data.augment
@@ -131,7 +102,6 @@ def crops(config: TrainConfig) -> Wrong:
                 yield f"data.augment.{key}", f"[{low}, {high}] goes downwards: smallest first"
 
 
-@reads("optimizer.momentum", "optimizer.nesterov")
 def nesterov(config: TrainConfig) -> Wrong:
     """Nesterov's form is one of momentum."""
     optimizer = config.optimizer
@@ -139,7 +109,6 @@ def nesterov(config: TrainConfig) -> Wrong:
         yield "optimizer.nesterov", "needs optimizer.momentum above 0"
 
 
-@reads("schedule.warmup_epochs", "schedule.milestones", "trainer.max_epochs", "trainer.max_steps")
 def length(config: TrainConfig) -> Wrong:
     """The schedule fits into the run."""
     schedule, trainer = config.schedule, config.trainer
@@ -155,7 +124,6 @@ def length(config: TrainConfig) -> Wrong:
         yield "schedule.milestones", f"{milestones} has to rise"
 
 
-@reads("trainer.min_epochs", "trainer.max_epochs")
 def least_and_most(config: TrainConfig) -> Wrong:
     """A run can't be longer than it may."""
     low, high = config.trainer.min_epochs, config.trainer.max_epochs
@@ -163,8 +131,28 @@ def least_and_most(config: TrainConfig) -> Wrong:
         yield "trainer.min_epochs", f"{low}, and trainer.max_epochs is {high}"
 
 
-@reads("early_stopping", "trainer.limit_val_batches")
 def watching(config: TrainConfig) -> Wrong:
     """Early stopping watches the validation."""
     if config.early_stopping is not None and config.trainer.limit_val_batches == 0:
         yield "early_stopping", "watches val/top1, and trainer.limit_val_batches is 0"
+
+
+TRAIN_RULES: dict[Callable[[TrainConfig], Wrong], tuple[str, ...]] = {  # rule -> what it reads
+    grouped: ("model.conv", "model.channels_per_group"),
+    kernels: ("model.conv", "model.kernels_per_layer"),
+    shape: ("model.stages", "model.strides", "model.shallow"),
+    channels: ("model.in_channels", "data.in_channels"),
+    classes: ("model.num_classes", "data.class_names", "data.num_classes"),
+    statistics: ("data.mean", "data.std", "data.in_channels"),
+    fractions: ("data.val_fraction", "data.test_fraction"),
+    crops: ("data.augment.scale", "data.augment.ratio"),
+    nesterov: ("optimizer.momentum", "optimizer.nesterov"),
+    length: (
+        "schedule.warmup_epochs",
+        "schedule.milestones",
+        "trainer.max_epochs",
+        "trainer.max_steps",
+    ),
+    least_and_most: ("trainer.min_epochs", "trainer.max_epochs"),
+    watching: ("early_stopping", "trainer.limit_val_batches"),
+}

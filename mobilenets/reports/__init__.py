@@ -1,5 +1,10 @@
 """What a person looks at: the lines of a run, TensorBoard's pages, pictures and figures."""
 
+from typing import Any
+
+from pytorch_lightning import Callback
+
+from mobilenets.data import ImageDataModule
 from mobilenets.reports.console import (
     EpochReport,
     evaluation,
@@ -20,6 +25,7 @@ __all__ = [
     "RunLogger",
     "TensorBoardReport",
     "WorstMistakes",
+    "callbacks",
     "confusion_figure",
     "evaluation",
     "header",
@@ -31,3 +37,9 @@ __all__ = [
     "result",
     "write_json",
 ]
+
+
+def callbacks(data: ImageDataModule, config: dict[str, Any]) -> list[Callback]:
+    """All that watches a run: its lines, its worst mistakes, its pages in TensorBoard."""
+    mistakes = WorstMistakes(data)
+    return [EpochReport(), mistakes, TensorBoardReport(data, mistakes, config)]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from mobilenets.data import ImageDataModule
@@ -171,6 +172,7 @@ def per_class(confusion: Tensor, class_names: Sequence[str]) -> dict[str, float 
     }
 
 
+@rank_zero_only
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes the file as a whole or not at all."""
     partial = path.with_name(path.name + ".part")
