@@ -1,0 +1,36 @@
+"""What the README shows works as it is shown."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mobilenets.config import TrainConfig
+from mobilenets.config.compose import CONFIGS, Command, Source, compose
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+TRAIN_LINES = re.findall(r"^python train\.py (?!resume)([^#\n]+)", README, flags=re.M)
+
+
+@pytest.mark.parametrize("line", TRAIN_LINES)
+def test_every_training_command_is_sound(line):
+    words = shlex.split(line)
+    overrides = [word for word in words if word != "--multirun"]
+    command = Command(Source(CONFIGS, "train"), overrides)
+    compose(TrainConfig, command, sweep="--multirun" in words)
+
+
+def test_the_readme_has_training_commands():
+    assert len(TRAIN_LINES) >= 9
+
+
+def test_the_python_example_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    lines = [line for line in example.splitlines() if "load_model" not in line]
+    names: dict = {}
+    exec("\n".join(lines), names)  # the README is ours
+    assert names["net"].num_classes == 37
+    assert [tuple(map.shape[2:]) for map in names["maps"]] == [
+        (112, 112), (56, 56), (28, 28), (14, 14), (7, 7)
+    ]  # fmt: skip
