@@ -30,7 +30,7 @@ def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 224, 224)) -> i
     counter = FlopCounterMode(display=False)
     # With gradients a linear layer is one mm or addmm; without, torch may choose bmm.
     with torch.inference_mode(False), torch.enable_grad():
-        net = deepcopy(model).to("meta").eval()
+        net = deepcopy(model).to("meta").eval().requires_grad_()
         dtype = next(net.parameters(), torch.empty(0)).dtype
         with counter:
             net(torch.empty(1, *input_size, dtype=dtype, device="meta"))

@@ -2,7 +2,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mobilenets.config import ConfigError, TrainConfig, to_dict
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import CONFIGS, Command, Source, compose, shown
 from mobilenets.config.resume import find_run, resume
 
 
@@ -114,4 +114,4 @@ def test_a_relative_path_is_seen_from_here(run, monkeypatch):
 def test_a_damaged_config_is_named_with_its_file(run):
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("padding: symmetric", "padding: round"))
-    assert problems(run) == [f"{path}: model.padding: 'round' is not symmetric or same"]
+    assert problems(run) == [f"{shown(path)}: model.padding: 'round' is not symmetric or same"]
