@@ -109,9 +109,10 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_bit(tmp_path):
     assert not torch.equal(half, second.state_dict()["net.features.0.0.weight"])
 
 
-def test_the_checkpoint_gives_the_figures_of_the_end_of_training(tmp_path):
+@pytest.mark.parametrize("options", [{"ema_decay": 0.9}, {"compiled": True}])
+def test_the_checkpoint_gives_the_figures_of_the_end_of_training(options, tmp_path):
     data = fake_data()
-    trained = module(data, ema_decay=0.9)
+    trained = module(data, **options)
     run = trainer(tmp_path)
     run.fit(trained, data)
     best = tmp_path / "best.ckpt"
