@@ -57,7 +57,7 @@ def main(config: TrainConfig) -> None:
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
     )
-    log.info(reports.header(net, data, trainer, run=folder))
+    log.info(reports.header(net, data, trainer, run=folder, resume=config.resume))
     trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
 
     if checkpoint := best.best_model_path or last.best_model_path:

@@ -32,13 +32,12 @@ def quiet_lightning() -> None:
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*in eval mode at the start of training.*",  # the averaged net
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*Starting from v1.9.0, `tensorboardX` has been removed.*",
     ):
         warnings.filterwarnings("ignore", message)
 
 
-def header(net: torch.nn.Module, data: ImageDataModule, trainer: Trainer, **place: Path) -> str:
-    """What meets what, on which device, and where it is (`place`): a few lines."""
+def header(net: torch.nn.Module, data: ImageDataModule, trainer: Trainer, **place: Any) -> str:
+    """What meets what, on which device, and where (`place`: name -> path): a few lines."""
     shape = (data.in_channels, data.image_size, data.image_size)
     width: float = net.options["width_mult"]  # type: ignore[index, assignment]
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
@@ -48,7 +47,7 @@ def header(net: torch.nn.Module, data: ImageDataModule, trainer: Trainer, **plac
         "data": f"{data.name}, {data.num_classes} classes: {sizes} images",
         "device": f"{device_name(trainer)}, {trainer.precision}, "
         f"batches of {data.batch_size * trainer.world_size * trainer.accumulate_grad_batches}",
-        **{name: relative(path) for name, path in place.items()},
+        **{name: relative(Path(path)) for name, path in place.items() if path is not None},
     }
     lines = [f"{name:<8}{text}" for name, text in rows.items()]
     return "\n".join(lines + [f"{'note':<8}{note}" for note in data.notes])

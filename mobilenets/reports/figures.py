@@ -63,8 +63,6 @@ def mistakes_figure(
         image = denormalise(mistake.image, mean, std)
         image = torch.cat([image] * (3 // len(image)))  # (1 or 3, H, W) -> (3, H, W)
         axes.imshow(image.permute(1, 2, 0).cpu().numpy())
-        axes.set_title(
-            f"{mistake.label}, not {mistake.answer} ({mistake.confidence:.0%})\n{mistake.sample}",
-            fontsize=8,
-        )
+        title = f"{mistake.label}, not {mistake.answer} ({mistake.confidence:.0%})"
+        axes.set_title(f"{title}\n{mistake.sample[-40:]}", fontsize=8)
     return figure
