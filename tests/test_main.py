@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -195,3 +196,19 @@ def test_the_main_job_passes_97_percent(script):
     code, _, _ = script("train", "model=mobilenet_v1", "hydra.run.dir=run")
     assert code == 0
     assert json.loads(Path("run/metrics.json").read_text())["test/top1"] > 0.97
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_test_as_one(script, tmp_path):
+    """ddp with an average of the weights: one folder, one answer, that of one process."""
+    options = [*SMALL, "trainer.max_epochs=2", "ema_decay=0.9", "hydra.run.dir=run"]
+    options += ["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=32"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *options], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test  ") == 1
+    trained = json.loads(Path("run/metrics.json").read_text())
+    assert script("eval", "checkpoint=run", "trainer.accelerator=cpu")[0] == 0
+    evaluated = json.loads(Path("run/eval_test.json").read_text())
+    assert {key: evaluated[key] for key in trained} == pytest.approx(trained)

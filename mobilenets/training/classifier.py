@@ -52,6 +52,8 @@ class Classifier(pl.LightningModule):
         self.net = net
         # Warm-up of the decay, or a short run would average its random start.
         self.ema = ModelEmaV3(net, decay=ema_decay, use_warmup=True) if ema_decay else None
+        if self.ema is not None:
+            self.ema.requires_grad_(False)  # ddp waits for the gradients of what requires any
         self.optimizer = optimizer
         self.schedule = schedule
         self.mixing = mixing
