@@ -72,7 +72,8 @@ class Classifier(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, num_classes) logits, as every evaluation has them."""
-        return self.eval_net.forward(images)  # never compiled: eval.py gets the same bits
+        # Never compiled: eval.py gets the same bits.
+        return self.eval_net.forward(images.to(self.dtype)).float()
 
     # Training
 
@@ -110,7 +111,7 @@ class Classifier(pl.LightningModule):
         images, targets = batch.images, batch.labels
         if self.mixing:
             images, targets = self.mixing(images, targets)
-        logits = self.net(images)
+        logits = self.net(images.to(self.dtype)).float()  # the loss is taken in float32
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
 
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
@@ -159,7 +160,7 @@ class Classifier(pl.LightningModule):
 
     def evaluate(self, batch: Batch, figures: MetricCollection) -> tuple[Tensor, Tensor]:
         """Logits (N, num_classes) and cross-entropies (N,), without smoothing."""
-        logits = self(batch.images).float()
+        logits = self(batch.images)
         losses = F.cross_entropy(logits, batch.labels, reduction="none")
         figures.update(preds=logits, target=batch.labels, value=losses)
         return logits, losses

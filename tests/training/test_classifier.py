@@ -228,3 +228,16 @@ def test_label_smoothing_and_mixing_reach_the_loss():
     smoothed = targets * 0.9 + 0.1 / data.num_classes
     expected = -(smoothed * trained.net(images).log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
+def test_every_precision_trains_and_is_evaluated_as_it_was_trained(precision, tmp_path):
+    data = fake_data()
+    trained = module(data, ema_decay=0.9, mixing=Mixing(0.2, 1.0, data.num_classes))
+    run = trainer(tmp_path, max_epochs=1, precision=precision)
+    run.fit(trained, data)
+    best = tmp_path / "best.ckpt"
+    figures = run.test(trained, data, best, verbose=False, weights_only=True)[0]
+    fresh = Classifier(load_model(best), data.num_classes)
+    again = trainer(tmp_path, precision=precision).test(fresh, fake_data(), verbose=False)[0]
+    assert again == figures
