@@ -191,10 +191,9 @@ def test_what_is_no_checkpoint_is_not_evaluated(script):
 
 
 @pytest.mark.slow
-def test_the_main_job_passes_97_percent(script):
-    """`python train.py model=mobilenet_v1`, as the README has it."""
-    code, _, _ = script("train", "model=mobilenet_v1", "hydra.run.dir=run")
-    assert code == 0
+def test_a_quarter_of_the_width_passes_97_percent_on_digits(script):
+    """The main job at its full width, which takes longer, is trained by `.ci/run`."""
+    assert train(script, "model=mobilenet_v1", "data.batch_size=32")[0] == 0
     assert json.loads(Path("run/metrics.json").read_text())["test/top1"] > 0.97
 
 
