@@ -119,6 +119,8 @@ def test_a_resumed_run_goes_on_in_its_folder(script):
     assert train(script, *options, "trainer.max_epochs=3", folder="whole")[0] == 0
     assert train(script, *options, "trainer.max_epochs=2", folder="cut")[0] == 0
     assert script("train", "resume=cut", "trainer.max_epochs=3")[0] == 0
+    configs = [path for path in Path("cut").glob("events*") if "text" in (plugins(path) or ())]
+    assert len(configs) == 1, "the config stands once in TensorBoard"
     whole = torch.load("whole/last.ckpt", weights_only=True)
     again = torch.load("cut/last.ckpt", weights_only=True)
     different = [

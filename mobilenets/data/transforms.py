@@ -1,7 +1,7 @@
 """What happens to an image between its file and the net: the presets of training and evaluation.
 
 `preprocessing` is the plain dict that a checkpoint carries: image_size, in_channels, mean, std,
-crop_pct, interpolation. All transforms work on uint8 tensors (..., C, H, W); `normalize` comes
+crop_pct, interpolation. All transforms work on uint8 tensors (..., C, H, W); `Normalize` comes
 last, in batches, on the device.
 """
 

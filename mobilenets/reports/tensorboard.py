@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -51,8 +50,8 @@ class TensorBoardReport(Callback):
         """Mean and standard deviation of each channel."""
         return self.data.preprocessing["mean"], self.data.preprocessing["std"]
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the config, once for a run that is resumed."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the config; a resumed run, whose position is restored by now, has it already."""
         if (writer := event_writer(trainer)) and trainer.global_step == 0:
             text = yaml.safe_dump(self.config, sort_keys=False)
             writer.add_text("config", f"```yaml\n{text}```")
@@ -114,6 +113,6 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | float | str
             leaves |= flat(value, f"{prefix}{key}.")
         elif isinstance(value, bool | int | float | str):
             leaves[prefix + key] = value
-        elif value is not None and not isinstance(value, torch.Tensor):
+        elif value is not None:
             leaves[prefix + key] = str(value)
     return leaves
