@@ -2,23 +2,8 @@ import pytest
 import timm
 import torch
 from timm.models.efficientnet import _gen_mobilenet_v1
-from torch import nn
 
 from mobilenets.models import ConvBNReLU, MobileNetV1, count_macs, count_parameters
-
-
-def randomise(model):
-    """Give the norms and the classifier values that an untrained net does not have."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.2, 0.5)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.1)
-            nn.init.normal_(module.bias)
-    return model.eval()
 
 
 def copy_in_order(source, target):
@@ -56,7 +41,7 @@ def test_macs_of_table_7(resolution, millions):
 
 @pytest.mark.parametrize("width_mult", [0.25, 0.5, 0.75, 1.0, 1.25])
 @pytest.mark.parametrize("output_stride", [32, 8])
-def test_logits_equal_timms(width_mult, output_stride):
+def test_logits_equal_timms(randomise, width_mult, output_stride):
     torch.manual_seed(0)
     theirs = randomise(
         _gen_mobilenet_v1("mobilenetv1_100", width_mult, output_stride=output_stride)

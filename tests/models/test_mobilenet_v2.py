@@ -7,20 +7,6 @@ from torch import nn
 from mobilenets.models import MobileNetV2, count_macs, count_parameters
 
 
-def randomise(model):
-    """Give the norms and the classifier values that an untrained net does not have."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.2, 0.5)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.1)
-            nn.init.normal_(module.bias)
-    return model.eval()
-
-
 def shortcuts(model):
     return [block.use_residual for block in model.features[1:-1]]
 
@@ -49,7 +35,7 @@ def test_cifar_size_is_chenyaofos():
 
 
 @pytest.mark.parametrize("width_mult", [0.35, 0.5, 0.75, 1.0, 1.4])
-def test_keys_and_logits_equal_torchvisions(width_mult):
+def test_keys_and_logits_equal_torchvisions(randomise, width_mult):
     torch.manual_seed(0)
     theirs = randomise(torchvision.models.mobilenet_v2(width_mult=width_mult))
     ours = MobileNetV2(width_mult=width_mult).eval()
@@ -66,7 +52,7 @@ def test_keys_and_logits_equal_torchvisions(width_mult):
     ("width_mult", "name"), [(0.5, "mobilenetv2_050"), (1.0, "mobilenetv2_100")]
 )
 @pytest.mark.parametrize("output_stride", [32, 16, 8])
-def test_logits_equal_timms(width_mult, name, output_stride):
+def test_logits_equal_timms(randomise, width_mult, name, output_stride):
     torch.manual_seed(0)
     theirs = randomise(timm.create_model(name, output_stride=output_stride))
     ours = MobileNetV2(width_mult=width_mult, output_stride=output_stride).eval()
