@@ -1,0 +1,25 @@
+"""NumPy arrays as tensors."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mobilenets.weights.files.limits import Refused
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def check_numbers(name: str, dtype: "np.dtype") -> None:
+    """Refuses what PyTorch has no plain numbers for: text, objects, complex numbers, records."""
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise Refused(f"holds {name!r} as {dtype}, which is not read: save it as float32 numbers")
+
+
+def to_tensor(name: str, array: "np.ndarray") -> Tensor:
+    """A copy of `array` of the same type; ValueError where it does not hold plain numbers."""
+    import numpy as np
+
+    check_numbers(name, array.dtype)
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
