@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
 
 torch.set_num_threads(1)  # the nets of the tests are too small to share out
 
@@ -16,3 +17,23 @@ def quiet_lightning():
     with warnings.catch_warnings():
         quiet_lightning()
         yield
+
+
+def _randomise(model):
+    """Give the norms and the classifier values that an untrained net does not have."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.5)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.1)
+            nn.init.normal_(module.bias)
+    return model.eval()
+
+
+@pytest.fixture
+def randomise():
+    """randomise(model) -> the model in evaluation mode, with values that a trained net has."""
+    return _randomise

@@ -45,7 +45,16 @@ class ModelConfig:
         "spatial convolution of every block"
     )
     channels_per_group: int | None = setting("for conv=grouped", at_least=1)
-    weights: str | None = setting("file of trained weights for a new run to start from")
+    divisor: int = setting("the channels of every layer are multiples of it", at_least=1)
+    weights: str | None = setting(
+        "trained weights to start from: a file of any zoo, or a name (torchvision:, timm:, hf:)"
+    )
+    freeze: Literal["none", "backbone"] | int = setting(
+        "what is left untrained: the backbone, or its stem and so many blocks", at_least=0
+    )
+    unfreeze: list[list[int]] | None = setting(
+        "rows of epoch, blocks still frozen from then on; epochs count from 0", at_least=0
+    )
 
     def options(self, num_classes: int, in_channels: int) -> dict[str, Any]:
         """What `create_model` takes, for data of so many classes and channels.
@@ -54,7 +63,8 @@ class ModelConfig:
             ValueError: the config asks for another number of either.
         """
         options = dataclasses.asdict(self)
-        del options["weights"]
+        for key in ("weights", "freeze", "unfreeze"):  # of the run, not of the net
+            del options[key]
         for key, found in (("num_classes", num_classes), ("in_channels", in_channels)):
             if options[key] not in (None, found):
                 raise ValueError(
@@ -70,6 +80,7 @@ class MobileNetV1Config(ModelConfig):
 
     shallow: bool = setting("without the five 512-channel blocks at 14x14 (Table 5)")
     kernels_per_layer: int = setting("depthwise kernels for every channel", at_least=1)
+    head_channels: int | None = setting("of a 1x1 convolution after the blocks", at_least=1)
 
 
 @dataclass
@@ -216,6 +227,10 @@ class OptimizerConfig:
     weight_decay: float = setting("weight decay", at_least=0)
     decay_norm_and_bias: bool = setting("decay BatchNorm's parameters and biases too")
     decay_depthwise: bool = setting("decay depthwise filters too (V1 paper: little or none)")
+    layer_decay: float | None = setting(
+        "multiplies a layer's rate once for every layer after it", above=0, at_most=1
+    )
+    head_lr_mult: float = setting("multiplies the classifier's rate", above=0)
 
 
 @dataclass

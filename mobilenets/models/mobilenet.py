@@ -27,6 +27,9 @@ class MobileNet(nn.Module):
         num_features: channels of the pooled vector that the classifier reads.
         feature_info: one dict for each map of `forward_intermediates`: its channels (num_chs),
             its stride (reduction), the layer that gives it (module). These are timm's keys.
+        class_names, preprocessing, metrics: what the file of trained weights says of classes,
+            images and figures (`mobilenets.weights.Weights`); empty without one.
+        weights_report: what became of its tensors (`mobilenets.weights.Report`); None without one.
     """
 
     name: str
@@ -43,6 +46,10 @@ class MobileNet(nn.Module):
         self.options: dict[str, Any] = json.loads(json.dumps(arguments))  # tuples become lists
         self.num_features = num_features
         self.feature_info = feature_info
+        self.class_names: list[str] = []
+        self.preprocessing: dict[str, Any] = {}
+        self.metrics: dict[str, float] = {}
+        self.weights_report: Any = None
         self.features = nn.Sequential(*features)
         self.classifier = self._make_classifier()
         self._init_weights()
@@ -109,6 +116,16 @@ class MobileNet(nn.Module):
                 break
         return maps if intermediates_only else (x, maps)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Patterns that sort the parameters' names by layer, for timm's layer-wise functions.
+
+        What no pattern matches, the classifier, is timm's last layer.
+
+        Args:
+            coarse: accepted as timm passes it; changes nothing.
+        """
+        return {"stem": r"^features\.0\.", "blocks": r"^features\.(\d+)\."}
+
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a new one, on the same device; 0 = none, as in timm."""
         check_ints(0, num_classes=num_classes)
@@ -158,6 +175,7 @@ def check_options(
     bn_eps: float,
     bn_momentum: float,
     output_stride: int,
+    divisor: int,
     **_: Any,
 ) -> None:
     """ValueError for the first of the two nets' common options that is out of range.
@@ -165,7 +183,7 @@ def check_options(
     The names of padding and conv are checked by the blocks, the strides by `resolve_strides`.
     """
     check_ints(0, num_classes=num_classes)
-    check_ints(1, in_channels=in_channels)
+    check_ints(1, in_channels=in_channels, divisor=divisor)
     check_number("width_mult", width_mult, above=0)
     check_number("bn_eps", bn_eps, above=0)
     check_choice("activation", activation, ACTIVATIONS)

@@ -14,6 +14,7 @@ from torch import nn
 from mobilenets.models.blocks import (
     ConvBNReLU,
     DepthwiseSeparableConv,
+    check_ints,
     make_divisible,
     spatial_groups,
 )
@@ -53,7 +54,7 @@ class MobileNetV1(MobileNet):
     Args:
         num_classes: logits; 0 = no classifier, the pooled vector is the output.
         in_channels: channels of the images.
-        width_mult: the paper's alpha; all channels times this, in multiples of 8.
+        width_mult: the paper's alpha; all channels times this, in multiples of `divisor`.
         dropout: probability, before the classifier (TF-slim: keep 0.999).
         activation: a name of `blocks.ACTIVATIONS` (the paper: ReLU; its code, TF-slim: ReLU6).
         bn_eps: added to the variance; 1e-3 for weights from TensorFlow or Keras.
@@ -67,6 +68,9 @@ class MobileNetV1(MobileNet):
         channels_per_group: with conv="grouped": channels that a spatial kernel sees.
         shallow: Table 5's "Shallow MobileNet", with 8 blocks in place of 13.
         kernels_per_layer: depthwise kernels for every channel.
+        head_channels: a 1x1 convolution to so many channels (times width_mult where that is above
+            1) follows the blocks; None = none. timm's mobilenetv1_100h has 1024.
+        divisor: of the channels of every layer (timm: round_channels).
 
     Raises:
         ValueError: an option out of range, or two that contradict each other.
@@ -93,13 +97,15 @@ class MobileNetV1(MobileNet):
         channels_per_group: int | None = None,
         shallow: bool = False,
         kernels_per_layer: int = 1,
+        head_channels: int | None = None,
+        divisor: int = 8,
     ):
         options = dict(locals())  # all arguments, for model.options
         check_options(**options)
         if not isinstance(shallow, bool):
             raise ValueError(f"shallow={shallow!r} must be True or False")
         table = (STEM, *(SHALLOW_BLOCKS if shallow else BLOCKS))
-        channels = [make_divisible(c * width_mult) for c, _ in table]
+        channels = [make_divisible(c * width_mult, divisor) for c, _ in table]
         layer_strides = resolve_strides(strides, [s for _, s in table])
         plan = dilate(layer_strides, output_stride)
         layer: dict[str, Any] = {
@@ -115,6 +121,10 @@ class MobileNetV1(MobileNet):
         ]
         for (c_in, c_out), (stride, dilation) in zip(pairwise(channels), plan[1:], strict=True):
             features.append(block(c_in, c_out, stride=stride, dilation=dilation, **layer))
+        if head_channels is not None:
+            check_ints(1, head_channels=head_channels)
+            channels.append(make_divisible(head_channels * max(1.0, width_mult), divisor))
+            features.append(ConvBNReLU(channels[-2], channels[-1], kernel_size=1, **layer))
 
         super().__init__(
             features,

@@ -46,7 +46,7 @@ class MobileNetV2(MobileNet):
     Args:
         num_classes: logits; 0 = no classifier, the pooled vector is the output.
         in_channels: channels of the images.
-        width_mult: all channels times this, in multiples of 8; the last 1280 only above 1.
+        width_mult: all channels times this, in multiples of `divisor`; the last 1280 only above 1.
         dropout: probability, before the classifier (TF-slim: keep 0.8).
         activation: a name of `blocks.ACTIVATIONS`.
         bn_eps: added to the variance; 1e-3 for weights from TensorFlow or Keras.
@@ -61,6 +61,7 @@ class MobileNetV2(MobileNet):
         stages: rows of (t, c, n, s): expand_ratio, channels, number of blocks, stride of the first.
         bottleneck: "linear", or "relu6" for Figure 6a's nonlinearity after the projection.
         residual: "bottleneck", "expansion" or "none": Figure 6b, see `InvertedResidual`.
+        divisor: of the channels of every layer (torchvision: round_nearest).
 
     Raises:
         ValueError: an option out of range, or two that contradict each other.
@@ -88,20 +89,21 @@ class MobileNetV2(MobileNet):
         stages: Sequence[Sequence[int]] = STAGES,
         bottleneck: str = "linear",
         residual: str = "bottleneck",
+        divisor: int = 8,
     ):
         options = dict(locals())  # all arguments, for model.options
         check_options(**options)
         check_stages(stages)
         stage_strides = resolve_strides(strides, [STEM[1], *(s for *_, s in stages)])
         blocks = [  # (expand_ratio, channels, stride), one row for each block
-            (t, make_divisible(c * width_mult), stride if i == 0 else 1)
+            (t, make_divisible(c * width_mult, divisor), stride if i == 0 else 1)
             for (t, c, n, _), stride in zip(stages, stage_strides[1:], strict=True)
             for i in range(n)
         ]
-        channels = [make_divisible(STEM[0] * width_mult), *(c for _, c, _ in blocks)]
+        channels = [make_divisible(STEM[0] * width_mult, divisor), *(c for _, c, _ in blocks)]
         layer_strides = [stage_strides[0], *(stride for *_, stride in blocks)]
         plan = dilate(layer_strides, output_stride)
-        num_features = make_divisible(HEAD_CHANNELS * max(1.0, width_mult))
+        num_features = make_divisible(HEAD_CHANNELS * max(1.0, width_mult), divisor)
         layer: dict[str, Any] = {
             "padding": padding,
             "activation": activation,

@@ -287,6 +287,20 @@ def test_reset_classifier_stays_on_the_device_and_type_of_the_net():
     assert model.classifier[1].weight.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("coarse", [False, True])
+def test_timm_sorts_the_parameters_by_layer_with_the_classifier_last(net, coarse):
+    from timm.models import group_parameters
+
+    model = small(net)
+    groups = group_parameters(model, model.group_matcher(coarse=coarse))
+    layers = [f"features.{i}." for i in range(len(model.features))] + ["classifier."]
+    assert sum(map(len, groups.values())) == len(list(model.parameters()))
+    assert {
+        number: {name[: len(layers[number])] for name in groups[number]} for number in groups
+    } == {number: {layer} for number, layer in enumerate(layers)}
+
+
 # Copies
 
 

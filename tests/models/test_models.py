@@ -46,8 +46,9 @@ def test_create_model_names_the_nearest(name, options, message):
 
 
 def test_the_package_exports_the_zoo():
-    assert mobilenets.create_model is create_model
     assert mobilenets.MobileNetV2 is MobileNetV2
+    net = mobilenets.create_model("mobilenet_v2", width_mult=0.25)
+    assert net.options == create_model("mobilenet_v2", width_mult=0.25).options
 
 
 def test_the_zoo_needs_torch_only():
