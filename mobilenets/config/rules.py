@@ -102,6 +102,33 @@ def crops(config: TrainConfig) -> Wrong:
                 yield f"data.augment.{key}", f"[{low}, {high}] goes downwards: smallest first"
 
 
+def freezing(config: TrainConfig) -> Wrong:
+    """What is frozen is trained."""
+    model = config.model
+    if model.freeze not in ("none", 0) and model.weights is None:
+        yield "model.freeze", "would freeze random weights; give trained ones, model.weights=PATH"
+
+
+def thawing(config: TrainConfig) -> Wrong:
+    """Blocks thaw one after another, where some are frozen; on one device."""
+    freeze, rows, key = config.model.freeze, config.model.unfreeze, "model.unfreeze"
+    devices = config.trainer.devices
+    if rows is None:
+        return
+    if not rows or any(len(row) != 2 for row in rows):
+        yield key, "each row is [epoch, blocks still frozen from then on]"
+        return
+    epochs, blocks = [epoch for epoch, _ in rows], [count for _, count in rows]
+    if any(a >= b for a, b in pairwise([0, *epochs])):
+        yield key, f"the epochs {epochs} have to rise, from 1 or later"
+    if freeze in ("none", 0):
+        yield key, "nothing is frozen: model.freeze has to be backbone or a number of blocks"
+    elif any(a <= b for a, b in pairwise([freeze, *blocks] if isinstance(freeze, int) else blocks)):
+        yield key, f"the blocks {blocks} have to fall, below model.freeze={freeze}"
+    if isinstance(devices, int) and devices > 1:
+        yield key, f"works on one device, and trainer.devices is {devices}"
+
+
 def nesterov(config: TrainConfig) -> Wrong:
     """Nesterov's form is one of momentum."""
     optimizer = config.optimizer
@@ -146,6 +173,8 @@ TRAIN_RULES: dict[Callable[[TrainConfig], Wrong], tuple[str, ...]] = {  # rule -
     statistics: ("data.mean", "data.std", "data.in_channels"),
     fractions: ("data.val_fraction", "data.test_fraction"),
     crops: ("data.augment.scale", "data.augment.ratio"),
+    freezing: ("model.freeze", "model.weights"),
+    thawing: ("model.freeze", "model.unfreeze", "trainer.devices"),
     nesterov: ("optimizer.momentum", "optimizer.nesterov"),
     length: (
         "schedule.warmup_epochs",

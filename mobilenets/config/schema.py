@@ -119,6 +119,11 @@ class EvalDataConfig:
     batch_size: int | None = setting("images in a step", at_least=1)
     num_workers: int | None = setting("processes that load images", at_least=0)
     verify: bool | None = setting("check the archive's checksums")
+    image_size: int | None = setting("height and width that the net sees", at_least=1)
+    crop_pct: float | None = setting("centre crop / resized image", above=0, at_most=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = setting("of all resizing")
+    mean: list[float] | None = setting("of each channel", at_least=0, at_most=1)
+    std: list[float] | None = setting("of each channel", above=0)
 
     def over(self, trained: DataConfig) -> dict[str, Any]:
         """What `ImageDataModule` takes: the options of training with these laid over them.

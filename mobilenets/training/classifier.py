@@ -94,6 +94,7 @@ class Classifier(pl.LightningModule):
         )
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * factor
+        self.log("lr", self.trainer.optimizers[0].defaults["lr"] * factor)
         torch.manual_seed(counter_hash(self.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def num_epochs(self) -> float:
@@ -117,7 +118,6 @@ class Classifier(pl.LightningModule):
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
         self.train_metrics.update(preds=logits.detach(), target=labels, value=loss.detach())
         self.log("train/loss_step", loss)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -169,7 +169,9 @@ class Classifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes the file explain itself."""
-        checkpoint[RECORD_KEY] = self.record
+        figures = self.trainer.callback_metrics.items()  # train's are of the epoch before
+        metrics = {key: float(value) for key, value in figures if key.startswith("val/")}
+        checkpoint[RECORD_KEY] = {**self.record, "metrics": metrics}
 
 
 def metrics(num_classes: int) -> MetricCollection:

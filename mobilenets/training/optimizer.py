@@ -1,10 +1,10 @@
-"""Optimizers, and which parameters they decay."""
+"""Optimizers: which parameters they decay, and at which rates they learn."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from timm.optim import RMSpropTF, param_groups_weight_decay
+from timm.optim import RMSpropTF, param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -22,6 +22,8 @@ def create_optimizer(
     weight_decay: float = 0.0,
     decay_norm_and_bias: bool = False,
     decay_depthwise: bool = True,
+    layer_decay: float | None = None,
+    head_lr_mult: float = 1.0,
     **options: Any,
 ) -> torch.optim.Optimizer:
     """The optimizer `name` over the trainable parameters of `net`.
@@ -31,13 +33,24 @@ def create_optimizer(
         decay_norm_and_bias: weight decay on BatchNorm's parameters and on biases too.
         decay_depthwise: False takes weight decay off the depthwise filters, which hold so few
             parameters (MobileNetV1 paper, section 3.2).
+        layer_decay: multiplies a layer's rate once for every layer after it, the layers being those
+            of `net.features` and the classifier (BEiT's rule, arXiv 2106.08254).
+        head_lr_mult: multiplies the classifier's rate.
     """
-    groups = param_groups_weight_decay(
-        net,
-        weight_decay,
-        weight_decay_exclude_1d=not decay_norm_and_bias,
-        no_weight_decay_list=() if decay_depthwise else depthwise_weights(net),
-    )
+    exclusions: dict[str, Any] = {
+        "weight_decay_exclude_1d": not decay_norm_and_bias,
+        "no_weight_decay_list": () if decay_depthwise else depthwise_weights(net),
+    }
+    if layer_decay is None and head_lr_mult == 1:
+        groups = param_groups_weight_decay(net, weight_decay, **exclusions)
+    else:
+        decay = 1.0 if layer_decay is None else layer_decay
+        groups = param_groups_layer_decay(net, weight_decay, layer_decay=decay, **exclusions)
+        head = set(net.get_submodule("classifier").parameters())
+        for group in groups:  # all of one layer
+            group["lr"] = lr * group.pop("lr_scale")
+            if group["params"][0] in head:
+                group["lr"] *= head_lr_mult
     return OPTIMIZERS[name](groups, lr=lr, weight_decay=weight_decay, **options)
 
 

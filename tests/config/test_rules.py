@@ -79,6 +79,56 @@ BREACHES = {
             "data.augment.scale: [1.0, 0.5] goes downwards: smallest first",
         )
     ],
+    "freezing": [
+        (
+            ["model.freeze=backbone"],
+            "model.freeze: would freeze random weights; give trained ones, model.weights=PATH",
+        ),
+        (
+            ["model.freeze=3"],
+            "model.freeze: would freeze random weights; give trained ones, model.weights=PATH",
+        ),
+    ],
+    "thawing": [
+        (
+            ["model.weights=w.pth", "model.freeze=backbone", "model.unfreeze=[[2,4,0]]"],
+            "model.unfreeze: each row is [epoch, blocks still frozen from then on]",
+        ),
+        (
+            ["model.weights=w.pth", "model.freeze=backbone", "model.unfreeze=[]"],
+            "model.unfreeze: each row is [epoch, blocks still frozen from then on]",
+        ),
+        (
+            ["model.weights=w.pth", "model.freeze=backbone", "model.unfreeze=[[0,4]]"],
+            "model.unfreeze: the epochs [0] have to rise, from 1 or later",
+        ),
+        (
+            ["model.weights=w.pth", "model.freeze=backbone", "model.unfreeze=[[2,4],[2,0]]"],
+            "model.unfreeze: the epochs [2, 2] have to rise, from 1 or later",
+        ),
+        (
+            ["model.unfreeze=[[2,0]]"],
+            "model.unfreeze: nothing is frozen: model.freeze has to be backbone or a number of "
+            "blocks",
+        ),
+        (
+            ["model.weights=w.pth", "model.freeze=backbone", "model.unfreeze=[[2,4],[3,4]]"],
+            "model.unfreeze: the blocks [4, 4] have to fall, below model.freeze=backbone",
+        ),
+        (
+            ["model.weights=w.pth", "model.freeze=3", "model.unfreeze=[[2,3]]"],
+            "model.unfreeze: the blocks [3] have to fall, below model.freeze=3",
+        ),
+        (
+            [
+                "model.weights=w.pth",
+                "model.freeze=backbone",
+                "model.unfreeze=[[2,0]]",
+                "trainer.devices=2",
+            ],
+            "model.unfreeze: works on one device, and trainer.devices is 2",
+        ),
+    ],
     "nesterov": [
         (["optimizer.momentum=0"], "optimizer.nesterov: needs optimizer.momentum above 0")
     ],

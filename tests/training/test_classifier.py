@@ -169,6 +169,27 @@ def test_the_rate_follows_the_schedule_however_the_length_is_given(length, tmp_p
     assert rates.rates == pytest.approx(expected)
 
 
+class Logged(pl.Callback):
+    """Notes the learning rate that is logged in every batch."""
+
+    def __init__(self):
+        self.rates = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.rates.append(trainer.callback_metrics["lr"].item())
+
+
+def test_the_rate_that_is_logged_is_the_base_rate_even_where_layers_have_their_own(tmp_path):
+    data, own, logged = fake_data(), Rates(), Logged()
+    trained = module(data)
+    trained.optimizer = partial(create_optimizer, **OPTIMIZER, layer_decay=0.5, head_lr_mult=3.0)
+    trainer(tmp_path, [own, logged], max_epochs=1).fit(trained, data)
+    schedule, batch = Schedule("cosine", warmup_epochs=1), 1 / 5
+    expected = [0.05 * schedule(k * batch, 1, batch) for k in range(5)]
+    assert logged.rates == pytest.approx(expected)
+    assert own.rates == pytest.approx([rate * 0.5**14 for rate in expected])  # the stem's
+
+
 class Weights(pl.Callback):
     """Notes one tensor after every batch."""
 
@@ -218,9 +239,6 @@ def test_label_smoothing_and_mixing_reach_the_loss():
     trained = module(data, smoothing=0.1, mixing=Mixing(1.0, 0.0, data.num_classes)).eval()
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     trained.log = lambda *args, **kwargs: None
-    trained._trainer = type(
-        "Trainer", (), {"optimizers": [torch.optim.SGD(trained.parameters(), lr=0.1)]}
-    )()
     torch.manual_seed(0)
     loss = trained.training_step(batch, 0)
     torch.manual_seed(0)

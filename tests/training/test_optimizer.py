@@ -1,4 +1,4 @@
-"""Which parameters are decayed, and TensorFlow's RMSprop."""
+"""Which parameters are decayed, how fast each layer learns, and TensorFlow's RMSprop."""
 
 import pytest
 import torch
@@ -39,6 +39,62 @@ def test_frozen_parameters_are_left_out():
     net.bias.requires_grad_(False)
     optimizer = create_optimizer(net, "sgd", lr=0.1)
     assert [p for group in optimizer.param_groups for p in group["params"]] == [net.weight]
+
+
+# Rates by layer
+
+NETS = ["mobilenet_v1", "mobilenet_v2"]
+RATES = [{"layer_decay": 0.5}, {"head_lr_mult": 10.0}, {"layer_decay": 0.5, "head_lr_mult": 10.0}]
+
+
+def rates(net: nn.Module, **options) -> dict[str, float]:
+    """The rate of each parameter."""
+    optimizer = create_optimizer(net, "sgd", lr=0.1, weight_decay=1e-4, **options)
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    pairs = [
+        (names[id(p)], group["lr"]) for group in optimizer.param_groups for p in group["params"]
+    ]
+    assert sorted(name for name, _ in pairs) == sorted(names.values()), "every parameter once"
+    return dict(pairs)
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("options", RATES)
+def test_rates_fall_from_the_classifier_down_and_the_classifiers_is_its_own(name, options):
+    net = create_model(name, width_mult=0.25, num_classes=10)
+    decay, last = options.get("layer_decay", 1.0), len(net.features)
+    for key, rate in rates(net, **options).items():
+        if key.startswith("classifier."):
+            expected = 0.1 * options.get("head_lr_mult", 1.0)
+        else:
+            expected = 0.1 * decay ** (last - int(key.split(".")[1]))
+        assert rate == pytest.approx(expected), key
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("options", RATES)
+@pytest.mark.parametrize(
+    "exclusions",
+    [{}, {"decay_norm_and_bias": True}, {"decay_depthwise": False}],
+)
+def test_rates_by_layer_change_nothing_about_what_is_decayed(name, options, exclusions):
+    net = create_model(name, width_mult=0.25, num_classes=10)
+    assert decayed(net, **options, **exclusions) == decayed(net, **exclusions)
+
+
+def test_without_rates_by_layer_there_are_two_groups():
+    optimizer = create_optimizer(create_model("mobilenet_v1"), "sgd", lr=0.1, weight_decay=1e-4)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0, 1e-4]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]
+
+
+def test_the_rate_of_a_layer_is_the_same_above_frozen_ones():
+    net = create_model("mobilenet_v1", width_mult=0.25, num_classes=10)
+    free = rates(net, layer_decay=0.5)
+    net.features[:4].requires_grad_(False)
+    optimizer = create_optimizer(net, "sgd", lr=0.1, weight_decay=1e-4, layer_decay=0.5)
+    lowest = min(group["lr"] for group in optimizer.param_groups)
+    assert lowest == free["features.4.depthwise.0.weight"] > free["features.3.depthwise.0.weight"]
 
 
 def test_rmsprop_takes_the_root_after_adding_eps():
