@@ -7,7 +7,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from mobilenets.config import TrainConfig, entry_point, run_folder, to_dict
+from mobilenets.config import TrainConfig, command_line, entry_point, run_folder, to_dict
 
 log = logging.getLogger("mobilenets")
 
@@ -30,7 +30,7 @@ def main(config: TrainConfig) -> None:
     data.setup()
 
     net = create_model(**config.model.options(data.num_classes, data.in_channels))
-    if config.model.weights:
+    if config.model.weights and not config.resume:
         log.info(weights.start_from(net, config.model.weights))
     module = training.Classifier(
         net,
@@ -42,18 +42,21 @@ def main(config: TrainConfig) -> None:
         ema_decay=config.ema_decay,
         channels_last=config.channels_last,
         seed=config.seed,
-        record=weights.make_record(net, data.class_names, data.preprocessing, settings),
+        record=weights.make_record(
+            net, data.class_names, data.preprocessing, settings, command=command_line()
+        ),
     )
     if config.compile:
         net.compile()  # in place: the keys of the state dict stay as they are
 
     best, last = training.checkpoints(folder)
     stopping = training.early_stopping(config.early_stopping)
+    freezing = training.freezing(net, config.model.freeze, config.model.unfreeze)
     trainer = pl.Trainer(
         **config.trainer.options(),
         default_root_dir=folder,
         logger=reports.RunLogger(folder),
-        callbacks=[*reports.callbacks(data, settings), *stopping, best, last],
+        callbacks=[*reports.callbacks(data, settings), *freezing, *stopping, best, last],
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
     )

@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {  # public name -> the module that defines it
-    "create_model": "mobilenets.models",
+    "create_model": "mobilenets.weights",
     "list_models": "mobilenets.models",
     "MobileNetV1": "mobilenets.models",
     "MobileNetV2": "mobilenets.models",
@@ -19,6 +19,8 @@ _HOME = {  # public name -> the module that defines it
     "count_macs": "mobilenets.models",
     "count_parameters": "mobilenets.models",
     "load_model": "mobilenets.weights",
+    "save_model": "mobilenets.weights",
+    "push_to_hub": "mobilenets.weights.hub",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mobilenets import create_model, load_model, save_model
+from mobilenets.weights import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["model.width_mult=0.25", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
@@ -141,12 +145,58 @@ def test_fine_tuning_on_a_folder_of_ones_own(script):
     assert set(json.loads(Path("run/metrics.json").read_text())) == {"test/loss", "test/top1"}
     code, out, _ = train(script, *options, "model.weights=run/best.ckpt", folder="fine")
     assert code == 0
-    assert "314 of 314 tensors from run/best.ckpt" in out
+    assert "weights run/best.ckpt" in out
+    assert "314 tensors: 314 matched, 0 converted, 0 re-initialised" in out
 
     (root / "dog").rename(root / "wolf")
     code, _, err = script("eval", "checkpoint=run", "data.num_workers=0")
     assert code == 1
     assert "'dog' there and 'wolf' in the data" in err
+
+
+def test_fine_tuning_other_peoples_weights_with_one_option(script):
+    """The net and its images are what the file says, and the file is no longer needed after."""
+    root = photographs(Path("animals"))
+    torch.manual_seed(0)
+    theirs = timm.models.efficientnet._gen_mobilenet_v1("mobilenetv1_100", 0.25, num_classes=9)
+    torch.save({"model": theirs.state_dict()}, "theirs.pth")
+    options = ["experiment=finetune_folder", f"data.root={root}", "data.image_size=32"]
+    options += ["data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1"]
+    options += ["data.val_fraction=0.25", "data.test_fraction=0.25", "trainer.accelerator=cpu"]
+    options += ["model.weights=theirs.pth", "trainer.enable_progress_bar=false"]
+    code, out, _ = script("train", *options, "hydra.run.dir=run")
+    assert code == 0
+    assert "PyTorch, names of timm: mobilenet_v1 of width 0.25" in out
+    assert "classifier newly initialised: 2 classes, and 9 in the file" in out
+    assert "model   mobilenet_v1, width 0.25" in out
+
+    trained = load_model("run/best.ckpt")
+    assert trained.preprocessing["mean"] == [0.5], "theirs, for inputs from -1 to 1"
+    assert trained.preprocessing["image_size"] == 32, "asked for"
+    assert torch.equal(trained.features[0][0].weight, theirs.conv_stem.weight), "frozen"
+    assert trained.metrics.keys() >= {"val/top1", "test/top1"}
+    command = trained.weights_report.weights.command
+    assert command.startswith("python train.py experiment=finetune_folder data.root=animals")
+
+    Path("theirs.pth").unlink()
+    assert script("train", "resume=run", "trainer.max_epochs=2")[0] == 0
+    save_model(load_model("run"), "net.safetensors", config=read_checkpoint("run").config)
+    assert script("eval", "checkpoint=run", "data.num_workers=0")[0] == 0
+    assert script("eval", "checkpoint=net.safetensors", "data.num_workers=0")[0] == 0
+    evaluated = [json.loads(Path(f"{place}/eval_test.json").read_text()) for place in ("run", ".")]
+    assert evaluated[0]["test/loss"] == evaluated[1]["test/loss"]
+
+
+def test_a_sweep_over_weights_gives_each_run_its_own_net(script):
+    for width in (0.25, 0.5):
+        net = create_model("mobilenet_v1", width_mult=width, num_classes=4)
+        save_model(net, f"{width}.safetensors")
+    options = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+    options += ["model=mobilenet_v1", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    options += ["hydra.sweep.dir=sweep"]
+    weights = "model.weights=0.25.safetensors,0.5.safetensors"
+    assert script("train", "--multirun", *options, weights)[0] == 0
+    assert [load_model(f"sweep/{job}").options["width_mult"] for job in (0, 1)] == [0.25, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +208,7 @@ def test_fine_tuning_on_a_folder_of_ones_own(script):
         (["data=folder", "data.root=two", "data.num_workers=0"], "two/cat/broken.png"),
         (["data=folder", "data.root=two", "data.num_workers=1"], "two/cat/broken.png"),
         (["data=folder", "data.root=two", "model.num_classes=7"], "model.num_classes: 7"),
-        (["model.weights=two/cat/broken.png"], "torch.save did not write it"),
+        (["model.weights=two/cat/broken.png"], "broken.png is of no format that is known here"),
         (["model.weights=nothing.pth"], "there is no file nothing.pth"),
     ],
 )
@@ -185,7 +235,7 @@ def test_hydra_full_error_shows_the_traceback(script, monkeypatch):
 
 def test_what_is_no_checkpoint_is_not_evaluated(script):
     Path("file.ckpt").write_text("<html>")
-    for path, sentence in (("file.ckpt", "is not a checkpoint"), ("gone.ckpt", "there is no file")):
+    for path, sentence in (("file.ckpt", "is an HTML page"), ("gone.ckpt", "there is no file")):
         code, _, err = script("eval", f"checkpoint={path}")
         assert (code, len(err.splitlines())) == (1, 1)
         assert sentence in err

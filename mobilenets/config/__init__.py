@@ -5,13 +5,14 @@ neither torch nor Lightning.
 """
 
 from mobilenets.config.checks import ConfigError, to_dict, train_config
-from mobilenets.config.entry import entry_point, run_folder
+from mobilenets.config.entry import command_line, entry_point, run_folder
 from mobilenets.config.schema import EvalConfig, TrainConfig
 
 __all__ = [
     "ConfigError",
     "EvalConfig",
     "TrainConfig",
+    "command_line",
     "entry_point",
     "run_folder",
     "to_dict",

@@ -261,6 +261,22 @@ class Composer:
         self.problems.append(Problem(key, text))
 
 
+def asked_for(omega: DictConfig) -> set[str]:
+    """The settings that a command line or an experiment states, not a choice's own file."""
+    known: dict[str, Any] = {}
+    for override in map(parsed, omega.hydra.overrides.task):
+        if override is not None:
+            value = override.value()
+            known |= flat({override.key_or_group: value})
+    experiments = omega.hydra.runtime.choices.get("experiment")
+    for name in experiments if isinstance(experiments, list) else [experiments]:
+        for source in omega.hydra.runtime.config_sources:
+            file = Path(source.path) / "experiment" / f"{name}.yaml"
+            if source.provider not in ("hydra", "schema") and file.is_file():
+                known |= flat(yaml.safe_load(file.read_text("utf-8")) or {})
+    return set(known)
+
+
 def parsed(text: str) -> Override | None:
     """The override that a text stands for; None if it is none."""
     try:

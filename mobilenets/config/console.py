@@ -1,8 +1,9 @@
-"""Where the messages of a run go on the console."""
+"""Where the messages of a run go on the console, and how scripts answer a wrong command line."""
 
+import argparse
 import logging
 import sys
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 
 class StdoutHandler(logging.StreamHandler):
@@ -15,3 +16,11 @@ class StdoutHandler(logging.StreamHandler):
     def stream(self) -> TextIO:  # type: ignore[override]
         """The present standard output."""
         return sys.stdout
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Answers a wrong command line with one sentence and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message without the usage."""
+        self.exit(2, f"{self.prog}: {message}\n")

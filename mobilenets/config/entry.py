@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser  # hydra.main's own; there is no public one
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,12 +23,14 @@ from mobilenets.config.compose import (
     Command,
     Composed,
     Source,
+    asked_for,
     compose,
     parsed,
     plain,
     quoted,
 )
 from mobilenets.config.help import help_text
+from mobilenets.config.pretrained import as_overrides, brought_along, overlaid
 from mobilenets.config.resume import resume
 from mobilenets.config.schema import TrainConfig
 
@@ -34,6 +38,7 @@ Main = Callable[[Any], Any]
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # torchrun's, Lightning's, SLURM's
 
 _run_folder: Path | None = None
+_typed: list[str] = []  # the command line, before Hydra and Lightning get theirs
 
 
 def entry_point(name: str, cls: type) -> Callable[[Main], Callable[[], None]]:
@@ -61,8 +66,14 @@ def run_folder() -> Path:
     return _run_folder
 
 
+def command_line() -> str:
+    """What was typed, as a shell takes it."""
+    return shlex.join(["python", *_typed])
+
+
 def _script(main: Main, name: str, cls: type) -> int:
     """Does what the command line says; returns the exit code."""
+    _typed[:] = [f"{name}.py", *sys.argv[1:]]
     args, rest = get_args_parser().parse_known_args()
     if args.hydra_help or args.info or args.shell_completion:
         _hydra(Source(CONFIGS, name), main)  # does not get to `main`
@@ -75,10 +86,16 @@ def _script(main: Main, name: str, cls: type) -> int:
         complete = args.cfg is None
         composed = compose(cls, command, sweep=args.multirun, complete=complete)
         if complete and not args.multirun:
+            command, composed = _with_weights(command, composed)
             command = _with_folder(command, composed)
     except ConfigError as error:
         _complain(*error.problems)
         return 2
+    except Exception as error:  # from reading weights
+        if not _is_mistake(error):
+            raise
+        _complain(_sentence(error))
+        return 1
 
     modes = {"--multirun": args.multirun, "--resolve": args.resolve}
     options = {"--cfg": args.cfg, "--package": args.package}
@@ -121,6 +138,21 @@ def _command(args: Namespace, rest: list[str], name: str, cls: type) -> Command:
     if args.multirun:
         raise ConfigError(["resume: goes on with one run, and --multirun makes several"])
     return resume(command, str(given[-1].value()))
+
+
+def _with_weights(command: Command, composed: Composed) -> tuple[Command, Composed]:
+    """The command with what the weights say that a new run starts from, and its config."""
+    config, omega = composed
+    if not _starts_from_weights(config):
+        return command, composed
+    added = as_overrides(brought_along(config, asked_for(omega)))
+    command = Command(command.source, [*command.overrides, *added])
+    return command, compose(TrainConfig, command)
+
+
+def _starts_from_weights(config: Any) -> bool:
+    new_run = isinstance(config, TrainConfig) and config.resume is None
+    return new_run and config.model.weights is not None
 
 
 # The run folder
@@ -194,7 +226,11 @@ def _job(main: Main, cls: type, source: Source, errors: list[Exception]) -> Main
     def job(omega: DictConfig) -> Any:
         made = None
         try:
-            config: Any = checked(cls, plain(omega, resolve=True))
+            values = plain(omega, resolve=True)
+            config: Any = checked(cls, values)
+            if _starts_from_weights(config) and HydraConfig.get().mode == RunMode.MULTIRUN:
+                hydras = OmegaConf.create({"hydra": HydraConfig.get()})
+                config = checked(cls, overlaid(values, brought_along(config, asked_for(hydras))))
             made = _entered(config, source)
             return main(config)
         except Exception as error:

@@ -1,8 +1,11 @@
-"""Our checkpoints: a Lightning file that also says which net it holds and what that expects."""
+"""Our own files: weights, and the record that says which net they are of and what it expects.
 
-import pickle
-import warnings
-from dataclasses import dataclass
+A .ckpt of a run and a .safetensors file of `save_model` carry the same record.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -12,50 +15,74 @@ from torch import Tensor, nn
 
 from mobilenets import __version__
 from mobilenets.models import create_model
+from mobilenets.weights.files import IN_FOLDERS, Stored
 
-RECORD_KEY = "mobilenets"  # the entry of the file that holds the record
-EMA_PREFIX, NET_PREFIX = "ema.module.", "net."
+RECORD_KEY = "mobilenets"  # the entry of a file that holds the record
+COUNTER = ".num_batches_tracked"  # of a norm; its value is not used, and many files lack it
 
 
 def make_record(
-    net: nn.Module, class_names: list[str], preprocessing: dict[str, Any], config: dict[str, Any]
+    net: nn.Module,
+    class_names: list[str],
+    preprocessing: Mapping[str, Any],
+    config: Mapping[str, Any] | None = None,
+    *,
+    metrics: Mapping[str, float] | None = None,
+    command: str | None = None,
 ) -> dict[str, Any]:
-    """What a run writes into its checkpoints, as plain data: the counterpart of `Checkpoint`."""
+    """What our files say of the weights in them, as plain data; `from_record` reads it back."""
     return {
         "version": __version__,
         "model": {"name": net.name, "options": net.options},
         "class_names": class_names,
-        "preprocessing": preprocessing,
+        "preprocessing": dict(preprocessing),
         "config": config,
+        "metrics": dict(metrics or {}),
+        "command": command,
     }
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint says of itself.
+class Weights:
+    """Weights of one of our nets, wherever they come from, and what is known of them.
 
     Attributes:
-        path: the file that was read.
-        model: the net's name and options, as `create_model` takes them.
-        state_dict: the weights that the run evaluated: their average where one was kept.
-        class_names: name of class i at position i.
-        preprocessing: image_size, in_channels, mean, std, crop_pct, interpolation.
-        config: the run's whole configuration, as plain data.
-        epoch: the number of epochs that were complete.
+        source: the path or name that was given.
+        path: the file or folder that was read.
+        origin: whose names the file used, and its format.
+        model: the net, as `create_model` calls it.
+        options: its options, as far as the file tells them.
+        state_dict: the tensors under our keys; of a run that kept an average, the average.
+        class_names: name of class i at position i; empty where nobody says.
+        preprocessing: image_size, in_channels, mean, std, crop_pct, interpolation. Mean and std are
+            those of pixels from 0 to 1; 0.5 and 0.5 make inputs from -1 to 1.
+        metrics: figures by name, such as "val/top1", a fraction of 1.
+        command: the command line of the run.
+        config: the run's whole configuration, as plain data; empty where there was no run.
+        converted: those of our keys whose tensor has another name or other axes in the file.
+        ignored: the names in the file that are of no use here.
+        notes: what was assumed, a sentence each.
     """
 
+    source: str
     path: Path
-    model: dict[str, Any]
+    origin: str
+    model: str
+    options: dict[str, Any]
     state_dict: dict[str, Tensor]
     class_names: list[str]
     preprocessing: dict[str, Any]
-    config: dict[str, Any]
-    epoch: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    command: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    converted: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def build(self) -> nn.Module:
-        """The net with its weights, in evaluation mode."""
-        net = create_model(self.model["name"], **self.model["options"])
-        net.load_state_dict(self.state_dict)
+        """The net with its weights, in evaluation mode on the CPU."""
+        net = create_model(self.model, **self.options)
+        net.load_state_dict(net.state_dict() | self.state_dict)  # COUNTER may be missing
         return net.eval()
 
     def check_classes(self, class_names: list[str]) -> None:
@@ -71,73 +98,87 @@ class Checkpoint:
         )
 
 
-def load_model(path: str | Path) -> nn.Module:
-    """The trained net of a checkpoint or run folder, in evaluation mode on the CPU.
+def record_of(stored: Stored) -> dict[str, Any] | None:
+    """The record in a file; None if it is not one of ours."""
+    record = stored.content.get(RECORD_KEY)
+    return json.loads(record) if isinstance(record, str) else record
 
-    It carries what its answers mean: `class_names` (list) and `preprocessing` (dict).
+
+def from_record(source: str, path: Path, stored: Stored, record: Mapping[str, Any]) -> Weights:
+    """The weights of one of our own files.
+
+    Raises:
+        ValueError: the tensors are not those of the net that the record names.
     """
-    checkpoint = read_checkpoint(path)
-    net = checkpoint.build()
-    net.class_names = checkpoint.class_names  # type: ignore[assignment]
-    net.preprocessing = checkpoint.preprocessing  # type: ignore[assignment]
-    return net
-
-
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Reads a .ckpt of a run, or the best one of a run folder, without executing anything in it."""
-    path = find_checkpoint(Path(path))
-    content = read_tensors(path)
-    if RECORD_KEY not in content or "state_dict" not in content:
-        raise ValueError(
-            f"{path} is not a checkpoint of this project: it has no '{RECORD_KEY}' entry. "
-            "Weights from elsewhere can start a run: model.weights=PATH."
-        )
-    record = content[RECORD_KEY]
-    return Checkpoint(
+    weights = Weights(
+        source=source,
         path=path,
-        state_dict=evaluated_weights(content["state_dict"]),
-        epoch=content["epoch"] + 1,
-        **{key: record[key] for key in ("model", "class_names", "preprocessing", "config")},
+        origin=f"mobilenets {record['version']}, {stored.format}",
+        model=record["model"]["name"],
+        options=record["model"]["options"],
+        state_dict=stored.tensors,
+        class_names=record["class_names"],
+        preprocessing=record["preprocessing"],
+        config=record["config"] or {},
+        metrics=record.get("metrics", {}) | _test_metrics(path),
+        command=record.get("command"),
+        ignored=stored.ignored,
     )
+    check_tensors(weights)
+    return weights
+
+
+def check_tensors(weights: Weights) -> None:
+    """Raises ValueError unless the tensors are those of the net that `options` build."""
+    with torch.device("meta"):
+        expected = create_model(weights.model, **weights.options).state_dict()
+    if differences := compare(weights.state_dict, expected):
+        raise ValueError(
+            f"{weights.source} does not hold the tensors of a {weights.model} "
+            f"({weights.origin}; {len(differences)} differences):\n" + shortened(differences)
+        )
+
+
+def compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """What is missing (but for `COUNTER`), unexpected or of another shape, a line each."""
+    differences = [
+        f"{key}: missing in the file"
+        for key in expected
+        if key not in found and not key.endswith(COUNTER)
+    ]
+    differences += [f"{key}: not in the net" for key in found if key not in expected]
+    return differences + [
+        f"{key}: {tuple(found[key].shape)} in the file, {tuple(expected[key].shape)} in the net"
+        for key in expected
+        if key in found and found[key].shape != expected[key].shape
+    ]
+
+
+def shortened(lines: list[str], most: int = 8) -> str:
+    """The first lines, indented, and how many more there are."""
+    rest = [f"... and {len(lines) - most} more"] * (len(lines) > most)
+    return "\n".join(f"  {line}" for line in [*lines[:most], *rest])
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The file itself, or a run folder's best.ckpt, or its last.ckpt where there is no best."""
-    if path.is_dir():
-        found = [path / name for name in ("best.ckpt", "last.ckpt") if (path / name).is_file()]
-        if not found:
-            raise ValueError(f"{path} holds no best.ckpt or last.ckpt: is it a run folder?")
-        return found[0]
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}: give a .ckpt file or a run folder")
+    """The file itself, or a run folder's best.ckpt, or its last.ckpt where there is no best.
+
+    Other folders stay as they are: TensorFlow.js and Hugging Face use them.
+    """
+    for name in ("best.ckpt", "last.ckpt"):
+        if (path / name).is_file():
+            return path / name
+    if not path.exists():
+        raise ValueError(f"there is no file {path}: give a file of weights or a run folder")
+    if path.is_dir() and not any((path / name).is_file() for name in IN_FOLDERS):
+        raise ValueError(
+            f"{path} holds no best.ckpt or last.ckpt, and no {', '.join(IN_FOLDERS)}: "
+            "give a run folder or a file of weights"
+        )
     return path
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
-    """The dict in a file written by `torch.save`, on the CPU; plain data and tensors only."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # torch's advice on odd pickles
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError) as error:
-        if "GLOBAL" in str(error):  # a well-formed pickle that wants to import something
-            raise ValueError(
-                f"{path} holds more than tensors and plain data, so it was not opened: "
-                "save its state_dict alone and use that"
-            ) from error
-        raise ValueError(
-            f"{path} is not a checkpoint: torch.save did not write it, or it is damaged"
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a dict of weights")
-    return content
-
-
-def evaluated_weights(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the net that the run evaluated, without the LightningModule's prefix."""
-    averaged = any(key.startswith(EMA_PREFIX) for key in state_dict)
-    prefix = EMA_PREFIX if averaged else NET_PREFIX
-    return {
-        key.removeprefix(prefix): value
-        for key, value in state_dict.items()
-        if key.startswith(prefix)
-    }
+def _test_metrics(path: Path) -> dict[str, float]:
+    """The figures of the test at the end of the run, which was that of best.ckpt."""
+    file = path.with_name("metrics.json")
+    return json.loads(file.read_text()) if path.name == "best.ckpt" and file.is_file() else {}

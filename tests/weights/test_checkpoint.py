@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from mobilenets import create_model, load_model
+from mobilenets import MobileNetV2, create_model, load_model
 from mobilenets.weights import RECORD_KEY, make_record, read_checkpoint
 
 PREPROCESSING = {
@@ -27,7 +27,8 @@ def net():
 
 
 def save(path, net, prefix="net.", **more):
-    record = make_record(net, CLASSES, PREPROCESSING, {"seed": 3})
+    said = {"metrics": {"val/top1": 0.5}, "command": "python train.py"}
+    record = make_record(net, CLASSES, PREPROCESSING, {"seed": 3}, **said)
     weights = {prefix + key: value for key, value in net.state_dict().items()}
     torch.save({"epoch": 4, "state_dict": weights | more, RECORD_KEY: record}, path)
 
@@ -40,7 +41,8 @@ def test_the_file_alone_rebuilds_the_net(net, tmp_path):
     assert not loaded.training
     assert (loaded.class_names, loaded.preprocessing) == (CLASSES, PREPROCESSING)
     checkpoint = read_checkpoint(tmp_path)
-    assert (checkpoint.epoch, checkpoint.config) == (5, {"seed": 3})
+    assert (checkpoint.config, checkpoint.command) == ({"seed": 3}, "python train.py")
+    assert loaded.metrics == {"val/top1": 0.5}
 
 
 def test_the_average_is_read_where_one_was_kept(net, tmp_path):
@@ -67,10 +69,12 @@ class Payload:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "there is no file .*: give a .ckpt file or a run folder"),
-        (b"", "is not a checkpoint: torch.save did not write it, or it is damaged"),
-        (b"<html>404</html>", "is not a checkpoint: torch.save did not write it"),
-        ({"weight": torch.zeros(2)}, "it has no 'mobilenets' entry"),
+        (None, "there is no file .*: give a file of weights or a run folder"),
+        (b"", "is empty"),
+        (b"<html>404</html>", "is an HTML page"),
+        (b"\x80garbage", "is not a checkpoint: torch.save did not write it, or it is damaged"),
+        ({"a.weight": torch.zeros(2)}, "names of no MobileNet known here, such as a.weight"),
+        (MobileNetV2(width_mult=0.25).state_dict(), "it has no 'mobilenets' entry"),
         (torch.zeros(2), "holds a Tensor, not a dict of weights"),
         ({"state_dict": Payload()}, "holds more than tensors and plain data"),
     ],
@@ -106,6 +110,27 @@ def test_a_file_cut_short_is_refused(net, tmp_path):
 def test_an_empty_folder_is_no_run(tmp_path):
     with pytest.raises(ValueError, match=r"holds no best\.ckpt or last\.ckpt"):
         read_checkpoint(tmp_path)
+
+
+def test_weights_of_another_net_than_the_record_says_are_listed(net, tmp_path):
+    save(tmp_path / "best.ckpt", net)
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    content[RECORD_KEY]["model"]["options"]["width_mult"] = 0.5
+    del content["state_dict"]["net.classifier.1.bias"]
+    torch.save(content, tmp_path / "best.ckpt")
+    with pytest.raises(ValueError, match="does not hold the tensors of a mobilenet_v2") as error:
+        load_model(tmp_path)
+    assert "classifier.1.bias: missing in the file" in str(error.value)
+    assert "features.0.0.weight: (8, 1, 3, 3) in the file, (16, 1, 3, 3)" in str(error.value)
+    assert len(str(error.value).splitlines()) <= 15
+
+
+def test_the_test_of_a_run_is_among_the_figures_of_its_best_checkpoint(net, tmp_path):
+    save(tmp_path / "best.ckpt", net)
+    save(tmp_path / "last.ckpt", net)
+    (tmp_path / "metrics.json").write_text('{"test/top1": 0.75}')
+    assert load_model(tmp_path).metrics == {"val/top1": 0.5, "test/top1": 0.75}
+    assert load_model(tmp_path / "last.ckpt").metrics == {"val/top1": 0.5}
 
 
 def test_other_classes_are_named(net, tmp_path):
