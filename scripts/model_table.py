@@ -14,10 +14,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
+from mobilenets.config.console import OneLineParser
 from mobilenets.models import count_macs, count_parameters, create_model, list_models
 from mobilenets.models.published import TABLES, Published, find_published
 
@@ -36,14 +37,6 @@ COLUMNS = (
     ("source", "source"),
 )
 SOURCES = {"v1": "arXiv 1704.04861", "v2": "arXiv 1801.04381"}
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Answers a wrong command line with one sentence and exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message without the usage."""
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 @dataclass

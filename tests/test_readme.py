@@ -25,7 +25,8 @@ def test_the_readme_has_training_commands():
     assert len(TRAIN_LINES) >= 9
 
 
-def test_the_python_example_runs():
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     lines = [line for line in example.splitlines() if "load_model" not in line]
     names: dict = {}
