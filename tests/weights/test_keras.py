@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 import warnings
+from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from mobilenets import load_model
 h5py = pytest.importorskip("h5py", reason="h5py is not installed: pip install -e '.[keras]'")
 if "KERAS_BACKEND" not in os.environ:
     os.environ["KERAS_BACKEND"] = "torch"
-with warnings.catch_warnings(action="ignore"):
+# absl, which keras imports, would later close what stands for sys.stderr now: pytest's own.
+with warnings.catch_warnings(action="ignore"), redirect_stderr(sys.__stderr__):
     keras = pytest.importorskip("keras", reason="keras is not installed: .[zoos]")
 
 # Keras's own warnings, of NumPy and about its older formats.
