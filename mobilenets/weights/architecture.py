@@ -22,12 +22,11 @@ def read_options(match: Match, state_dict: Mapping[str, Tensor]) -> dict[str, An
         ValueError: our nets cannot be so, in words that follow the name of the file.
     """
     shapes = {key: tuple(tensor.shape) for key, tensor in state_dict.items()}
-    if "features.0.0.weight" not in shapes:
-        raise ValueError("lacks the stem, features.0.0.weight")
+    stem = _shape(shapes, "features.0.0.weight")
     read = {"mobilenet_v1": _options_v1, "mobilenet_v2": _options_v2}[match.layout.model]
     return {
-        "num_classes": shapes.get("classifier.1.weight", (0,))[0],
-        "in_channels": shapes["features.0.0.weight"][1],
+        "num_classes": (shapes.get("classifier.1.weight") or (0,))[0],
+        "in_channels": stem[1],
         "conv": "depthwise",  # other nets of ours have a record that says so
         "channels_per_group": None,
         **read(match, shapes),
@@ -114,6 +113,6 @@ def widths(paper: Sequence[int], channels: Sequence[int]) -> Iterator[tuple[floa
 
 
 def _shape(shapes: Shapes, key: str) -> tuple[int, ...]:
-    if len(shapes.get(key, ())) != 4:
+    if len(shapes.get(key, ())) != 4 or 0 in shapes[key]:
         raise ValueError(f"lacks the convolution {key}")
     return shapes[key]

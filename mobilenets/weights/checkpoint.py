@@ -99,7 +99,7 @@ class Weights:
 
 
 def record_of(stored: Stored) -> dict[str, Any] | None:
-    """The record in a file; None if it is not one of ours."""
+    """The record in a file, of safetensors a text of JSON; None if it is not one of ours."""
     record = stored.content.get(RECORD_KEY)
     return json.loads(record) if isinstance(record, str) else record
 
@@ -110,20 +110,23 @@ def from_record(source: str, path: Path, stored: Stored, record: Mapping[str, An
     Raises:
         ValueError: the tensors are not those of the net that the record names.
     """
-    weights = Weights(
-        source=source,
-        path=path,
-        origin=f"mobilenets {record['version']}, {stored.format}",
-        model=record["model"]["name"],
-        options=record["model"]["options"],
-        state_dict=stored.tensors,
-        class_names=record["class_names"],
-        preprocessing=record["preprocessing"],
-        config=record["config"] or {},
-        metrics=record.get("metrics", {}) | _test_metrics(path),
-        command=record.get("command"),
-        ignored=stored.ignored,
-    )
+    try:
+        weights = Weights(
+            source=source,
+            path=path,
+            origin=f"mobilenets {record['version']}, {stored.format}",
+            model=record["model"]["name"],
+            options=record["model"]["options"],
+            state_dict=stored.tensors,
+            class_names=record["class_names"],
+            preprocessing=record["preprocessing"],
+            config=record["config"] or {},
+            metrics=record.get("metrics", {}) | _test_metrics(path),
+            command=record.get("command"),
+            ignored=stored.ignored,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} has a damaged record ({error!r}): get the file again") from error
     check_tensors(weights)
     return weights
 

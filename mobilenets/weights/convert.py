@@ -50,15 +50,13 @@ def convert(source: str, path: Path, stored: Stored, num_classes: int | None = N
     layout = match.layout
     state_dict, converted = _ours(match, tensors)
     try:
-        options = read_options(match, state_dict)
+        options = {**layout.options, **read_options(match, state_dict)}
     except ValueError as error:
         raise ValueError(f"{source} (a {layout.model} of {layout.zoo}) {error}") from error
-    if not layout.ours:
-        options |= layout.options
 
     notes = []
     if options["num_classes"] == BACKGROUND != num_classes:
-        for key in ("classifier.1.weight", "classifier.1.bias"):
+        for key in {"classifier.1.weight", "classifier.1.bias"} & state_dict.keys():
             state_dict[key] = state_dict[key][1:]
             converted.append(key)
         options["num_classes"] -= 1

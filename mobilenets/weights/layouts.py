@@ -58,10 +58,10 @@ class Layout:
         block: the layers of a block.
         plain: those of a block without expansion.
         parts: what follows a layer's name for its convolution and for its norm.
-        options: of the net, as far as tensors do not show them.
+        options: of the net, as far as tensors do not show them; empty where the zoo has nets with
+            any padding, epsilon and activation, as we have.
         preprocessing: what the net expects, unless the file says otherwise.
         tensorflow: kernels are (H, W, in, out), depthwise ones (H, W, channels, multiplier).
-        ours: the names of our nets, which may have other `options`.
         foreign: roles of layers that our nets lack -> what these are.
     """
 
@@ -71,10 +71,9 @@ class Layout:
     block: Names
     plain: Names = field(default_factory=dict)
     parts: tuple[str, str] = (".0", ".1")
-    options: Mapping[str, Any] = field(default_factory=lambda: PYTORCH)
+    options: Mapping[str, Any] = field(default_factory=dict)
     preprocessing: Mapping[str, Any] = field(default_factory=lambda: IMAGENET)
     tensorflow: bool = False
-    ours: bool = False
     foreign: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, place: Place, stage: int = 0, in_stage: int = 0) -> str:
@@ -177,7 +176,6 @@ MOBILENETS_V1 = Layout(
     "mobilenet_v1",
     outside={"stem": "features.0", "head": "features.{n}", "classifier": "classifier.1"},
     block={"depthwise": "features.{n}.depthwise", "pointwise": "features.{n}.pointwise"},
-    ours=True,
 )
 TORCHVISION_V2 = Layout(  # ours too; and chenyaofo's and huyvnphan's for CIFAR
     "torchvision",
@@ -192,7 +190,6 @@ TORCHVISION_V2 = Layout(  # ours too; and chenyaofo's and huyvnphan's for CIFAR
         "depthwise": "features.{n}.conv.1",
         "project": ("features.{n}.conv.2", "features.{n}.conv.3"),
     },
-    ours=True,
 )
 OURS = {layout.model: layout for layout in (MOBILENETS_V1, TORCHVISION_V2)}
 
@@ -238,6 +235,7 @@ TONYLINS_V2 = Layout(
         "depthwise": ("features.{n}.conv.3", "features.{n}.conv.4"),
         "project": ("features.{n}.conv.6", "features.{n}.conv.7"),
     },
+    options=PYTORCH,
 )
 D_LI14_V2 = Layout(
     "d-li14",
@@ -245,6 +243,7 @@ D_LI14_V2 = Layout(
     outside={"stem": "features.0", "head": "conv", "classifier": "classifier"},
     plain=TONYLINS_V2.plain,
     block=TONYLINS_V2.block,
+    options=PYTORCH,
 )
 KUANGLIU_V1 = Layout(
     "kuangliu",

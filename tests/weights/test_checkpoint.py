@@ -125,6 +125,15 @@ def test_weights_of_another_net_than_the_record_says_are_listed(net, tmp_path):
     assert len(str(error.value).splitlines()) <= 15
 
 
+@pytest.mark.parametrize("record", [{}, {"version": "1", "model": {"name": "mobilenet_v1"}}, [1]])
+def test_a_damaged_record_is_one_sentence(net, tmp_path, record):
+    save(tmp_path / "best.ckpt", net)
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    torch.save(content | {RECORD_KEY: record}, tmp_path / "best.ckpt")
+    with pytest.raises(ValueError, match=r"best\.ckpt has a damaged record"):
+        load_model(tmp_path)
+
+
 def test_the_test_of_a_run_is_among_the_figures_of_its_best_checkpoint(net, tmp_path):
     save(tmp_path / "best.ckpt", net)
     save(tmp_path / "last.ckpt", net)

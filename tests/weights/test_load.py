@@ -46,7 +46,9 @@ def test_create_model_needs_no_option_of_the_file(file):
     assert "PyTorch, names of timm: mobilenet_v1 of width 0.5" in str(net.weights_report)
 
 
-def test_options_that_disagree_are_a_table(file):
+def test_options_that_disagree_are_a_table(tmp_path):
+    file = tmp_path / "v1.safetensors"
+    save_model(create_model("mobilenet_v1", width_mult=0.5), file)
     options = {"width_mult": 0.25, "bn_eps": 1e-3, "padding": "same", "activation": "relu6"}
     with pytest.raises(ValueError, match="another net than the one asked for") as error:
         create_model("mobilenet_v1", weights=file, **options)
@@ -129,6 +131,16 @@ def test_what_a_state_dict_with_our_keys_does_not_tell_may_be_anything(torchvisi
     assert (net.options["bn_eps"], net.options["padding"]) == (1e-3, "same")
 
 
+def test_timms_names_do_not_tell_the_padding_either(tmp_path, randomise):
+    """TensorFlow's weights in timm's format are loaded with the options that timm needs too."""
+    options = {"padding": "same", "bn_eps": 1e-3}
+    net = randomise(create_model("mobilenet_v2", width_mult=0.25, num_classes=4, **options))
+    save_model(net, tmp_path / "v2.pth", format="timm")
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(load_model(tmp_path / "v2.pth", **options)(images), net(images))
+    assert not torch.equal(load_model(tmp_path / "v2.pth")(images), net(images))
+
+
 def test_other_convolutions_are_refused_where_the_file_has_depthwise_ones(torchvisions):
     path, _ = torchvisions
     with pytest.raises(ValueError, match=r"conv +depthwise +full"):
@@ -158,7 +170,7 @@ def test_nothing_is_copied_where_anything_differs(torchvisions):
             lambda w: w.update({"features.0.0.weight": torch.zeros(9, 3, 3, 3)}),
             r"has \[9, 8, 8.* channels, which no width of a MobileNetV2 gives",
         ),
-        (lambda w: w.pop("features.0.0.weight"), "lacks the stem"),
+        (lambda w: w.pop("features.0.0.weight"), "lacks the convolution features.0.0.weight"),
     ],
 )
 def test_what_is_missing_unexpected_or_misshapen_is_named(torchvisions, tmp_path, change, sentence):
