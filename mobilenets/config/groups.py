@@ -104,6 +104,7 @@ class MixConfig:
     """Augmentation that any data can have."""
 
     flip: float = setting("probability of a left-right flip", at_least=0, at_most=1)
+    color_jitter: float = setting("strength of changes in colour; 0 = off", at_least=0)
     erasing: float = setting("probability of erasing a rectangle", at_least=0, at_most=1)
     mixup: float = setting("alpha of Mixup's beta distribution; 0 = off", at_least=0)
     cutmix: float = setting("alpha of CutMix's beta distribution; 0 = off", at_least=0)
@@ -126,7 +127,6 @@ class LargeAugmentConfig(MixConfig):
     ratio: list[float] = setting(
         "smallest and largest width / height of the crop", length=2, above=0
     )
-    color_jitter: float = setting("strength of changes in colour; 0 = off", at_least=0)
     policy: Literal["randaugment", "trivialaugment"] | None = setting("automatic augmentation")
     magnitude: int = setting("strength of RandAugment", at_least=0, at_most=10)
 

@@ -17,7 +17,7 @@ from mobilenets.data.digits import read_digits
 from mobilenets.data.fake import make_fake
 from mobilenets.data.files import FileSet
 from mobilenets.data.folder import Tree, find_imagenet, find_trees, order_classes
-from mobilenets.data.memory import Labelled, MemorySet, prepare
+from mobilenets.data.memory import Labelled, MemorySet, place, prepare
 from mobilenets.data.order import BatchOrder
 from mobilenets.data.splits import SPLITS, complete_splits
 from mobilenets.data.transforms import (
@@ -40,6 +40,7 @@ IN_FILES: dict[str, Callable[..., tuple[dict[str, Tree], list[str]]]] = {
     "folder": find_trees,
     "imagenet": find_imagenet,
 }
+MIXING = ("mixup", "cutmix")  # settings of augmentation that are the LightningModule's
 
 
 Set = TypeVar("Set", MemorySet, FileSet)
@@ -66,8 +67,9 @@ class ImageDataModule(pl.LightningDataModule):
         val_fraction: The share of the training samples for validation, where the set has no split
             for that; 0: no validation set.
         split_seed: The seed of such splits.
-        augment: For a set in memory: crop_padding, flip, erasing (see `BatchAugment`); for one in
-            files see `train_transform`. What concerns mixing is the LightningModule's.
+        augment: For a set in memory: flip, crop_padding, color_jitter, erasing (see
+            `BatchAugment`); for one in files see `train_transform`. What concerns mixing is the
+            LightningModule's.
         test_fraction: Likewise for the test set, of sets that may have none.
         source_options: What the set's own reader takes: root, download, verify, num_samples, ...
 
@@ -216,16 +218,20 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
     def _make_augment_batch(self) -> BatchAugment:
-        return BatchAugment(
-            crop_padding=self.augment["crop_padding"],
-            flip=self.augment["flip"],
-            erasing=self.augment["erasing"],
-            fill=mean_color(self.preprocessing),
-            seed=self.seed,
-        )
+        options = {key: value for key, value in self.augment.items() if key not in MIXING}
+        return BatchAugment(**options, fill=mean_color(self.preprocessing), seed=self.seed)
+
+    def _device(self) -> torch.device:
+        """Where the net is; without a Trainer that is not known, and the CPU as good as any."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Batch]:
         samples = self.splits[split]
+        resident = False  # whether it lies on a GPU, and its batches with it
+        if isinstance(samples, MemorySet):
+            sets = [part for part in self.splits.values() if isinstance(part, MemorySet)]
+            place(sets, self._device())
+            resident = samples.images.is_cuda
         rank, world_size = 0, 1
         if dist.is_available() and dist.is_initialized():
             rank, world_size = dist.get_rank(), dist.get_world_size()
@@ -249,7 +255,7 @@ class ImageDataModule(pl.LightningDataModule):
             batch_size=None,
             num_workers=self.num_workers,  # torch gives each worker one thread
             persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=torch.cuda.is_available() and not resident,
             # Each iteration draws a seed for its workers, which don't use it: not from the global
             # generator, where dropout and mixing draw from.
             generator=torch.Generator(),

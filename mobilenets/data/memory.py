@@ -1,6 +1,6 @@
 """Sets small enough to lie in memory as one tensor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ class Labelled(NamedTuple):
 
 
 class MemorySet(Dataset[Batch]):
-    """A split in memory; a batch of it is an index gather.
+    """A split in the memory of one device; a batch of it is an index gather there.
 
     Args:
         images: (N, H, W, C) uint8: with the channels innermost, batches come out in channels_last
@@ -40,6 +40,8 @@ class MemorySet(Dataset[Batch]):
     def __getitem__(self, key: BatchKey) -> Batch:
         epoch, chosen = key
         indices = torch.from_numpy(chosen)
+        if self.images.is_cuda:  # pinned, so that the copy waits for nothing
+            indices = indices.pin_memory().to(self.images.device, non_blocking=True)
         images = self.images.index_select(0, self.rows[indices]).permute(0, 3, 1, 2)
         return Batch(images, self.labels[indices], indices, epoch)
 
@@ -56,6 +58,28 @@ class MemorySet(Dataset[Batch]):
     def sample_name(self, split: str, index: int) -> str:
         """Name a sample for a person: "test[17]"."""
         return f"{split}[{index}]"
+
+
+def place(sets: Collection[MemorySet], device: torch.device) -> None:
+    """Move sets to the device that trains, where a GPU has room; images that they share only once.
+
+    There is room on a GPU if the images take at most a quarter of its memory. Elsewhere they stay
+    in the host's, from which each batch is then copied.
+    """
+    images = {id(part.images): part.images for part in sets}
+    if not has_room(device, sum(image.nbytes for image in images.values())):
+        device = torch.device("cpu")
+    moved = {key: image.to(device) for key, image in images.items()}
+    for part in sets:
+        part.images = moved[id(part.images)]
+        part.labels, part.rows = part.labels.to(device), part.rows.to(device)
+
+
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether a device is a GPU whose memory is four times `size` or more, in bytes."""
+    if device.type != "cuda":
+        return False
+    return 4 * size <= torch.cuda.get_device_properties(device).total_memory
 
 
 def prepare(raw: Labelled, preprocessing: Mapping[str, Any]) -> MemorySet:

@@ -17,7 +17,14 @@ OPTIONS = {
     "val_fraction": 0.2,
     "split_seed": 0,
 }
-SMALL = {"crop_padding": 2, "flip": 0.5, "erasing": 0.3, "mixup": 0.0, "cutmix": 0.0}
+SMALL = {
+    "crop_padding": 2,
+    "flip": 0.5,
+    "color_jitter": 0.4,
+    "erasing": 0.3,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
 LARGE = {
     "scale": [0.3, 1.0],
     "ratio": [0.75, 1.33],

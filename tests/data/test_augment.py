@@ -1,19 +1,31 @@
+from itertools import permutations
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F2
 
 from mobilenets.data.augment import BatchAugment, Mixing
+from mobilenets.data.randomness import uniform
 
 
-def augment(crop_padding=0, flip=0.0, erasing=0.0, seed=0):
+def augment(crop_padding=0, flip=0.0, erasing=0.0, color_jitter=0.0, seed=0, channels=3):
     return BatchAugment(
-        crop_padding=crop_padding, flip=flip, erasing=erasing, fill=[1, 2, 3], seed=seed
+        flip=flip,
+        crop_padding=crop_padding,
+        color_jitter=color_jitter,
+        erasing=erasing,
+        fill=[1, 2, 3][:channels],
+        seed=seed,
     )
 
 
-def pictures(num=64, size=12):
+def pictures(num=64, size=12, channels=3, low=10, high=256):
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(10, 256, (num, 3, size, size), generator=generator, dtype=torch.uint8)
+    shape = (num, channels, size, size)
+    return torch.randint(low, high, shape, generator=generator, dtype=torch.uint8)
 
 
 INDICES = torch.arange(64)
@@ -38,6 +50,25 @@ def test_every_crop_is_a_window_of_the_padded_image_or_of_its_mirror_image():
     assert 20 < sum(mirrored) < 44
 
 
+@pytest.mark.parametrize(("channels", "size"), [(3, 12), (1, 11)])
+def test_each_draw_has_its_meaning(channels, size):
+    images = pictures(size=size, channels=channels)
+    result = augment(2, 0.4, 0.3, channels=channels)(images, INDICES, 7)
+    fill = torch.tensor([1, 2, 3][:channels], dtype=torch.uint8)[:, None, None]
+    changed = 0
+    for image, found, draws in zip(images, result, uniform(0, 7, INDICES, 6), strict=True):
+        top, left = (int(draw * 5) for draw in draws[:2])
+        expected = F.pad(image.flip(2) if draws[2] < 0.4 else image, [2] * 4)
+        expected = expected[:, top : top + size, left : left + size].clone()
+        if draws[3] < 0.3:
+            first = [int(draw * size) - size // 4 for draw in draws[4:]]
+            rows, columns = (slice(max(at, 0), max(at + size // 2, 0)) for at in first)
+            expected[:, rows, columns] = fill
+        assert torch.equal(found, expected)
+        changed += not torch.equal(found, image)
+    assert changed > 50
+
+
 def test_flip_alone_and_nothing_at_all():
     images = pictures()
     assert torch.equal(augment(flip=1.0)(images, INDICES, 0), images.flip(3))
@@ -59,24 +90,70 @@ def test_erasing_fills_a_square_with_the_mean_colour():
     assert middle > 1.5 * erased[:, 0, 0].float().mean()  # corners are covered less often
 
 
+ADJUST = (F2.adjust_brightness, F2.adjust_contrast, F2.adjust_saturation)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("channels", [3, 1])
+def test_colour_changes_as_torchvision_changes_it_in_any_order(channels, order):
+    images = pictures(channels=channels, low=90, high=140)  # far from both ends: nothing is clipped
+    result = augment(color_jitter=0.4)(images, INDICES, 2)
+    draws = uniform(0, 2, INDICES, 9)[:, 6:]
+    for image, found, factors in zip(images, result, 0.6 + 0.8 * draws, strict=True):
+        expected = image / 255
+        for step in order:
+            expected = ADJUST[step](expected, float(factors[step]))
+        torch.testing.assert_close(found.float(), 255 * expected, rtol=0, atol=0.6)
+
+
+def test_strength_of_colour_is_how_far_the_factors_go():
+    plain = torch.full((4000, 3, 2, 2), 100, dtype=torch.uint8)  # brightness alone changes it
+    indices = torch.arange(4000)
+    weak = augment(color_jitter=0.2)(plain, indices, 0)
+    assert (weak.min(), weak.max()) == (80, 120) and 99 < weak.float().mean() < 101
+    strong = augment(color_jitter=3.0)(plain, indices, 0)
+    assert (strong.min(), strong.max()) == (0, 255)  # up to 4 times as bright, and clipped
+
+
+def test_colour_leaves_the_other_draws_alone_and_the_square_its_fill():
+    images = pictures(300)
+    indices = torch.arange(300)
+    plain = augment(2, 0.5, 0.5)(images, indices, 0)
+    colored = augment(2, 0.5, 0.5, 0.4)(images, indices, 0)
+    fill = torch.tensor([1, 2, 3], dtype=torch.uint8)[:, None, None]
+    erased = (plain == fill).all(1, keepdim=True)
+    assert erased.any() and torch.where(erased, colored == fill, True).all()
+    black = (plain == 0).all(1, keepdim=True).expand_as(plain)  # from the padding
+    assert black.any() and colored[black].float().mean() < colored[~black].float().mean() / 2
+
+
 def test_augmentation_is_a_function_of_seed_epoch_and_index():
     images = pictures()
-    everything = augment(2, 0.5, 0.5)
+    everything = augment(2, 0.5, 0.5, 0.4)
     first = everything(images, INDICES, 3)
     torch.rand(5)
     assert torch.equal(everything(images, INDICES, 3), first)
-    assert torch.equal(augment(2, 0.5, 0.5)(images[[9, 4]], torch.tensor([9, 4]), 3), first[[9, 4]])
+    again = augment(2, 0.5, 0.5, 0.4)
+    assert torch.equal(again(images[[9, 4]], torch.tensor([9, 4]), 3), first[[9, 4]])
     assert not torch.equal(everything(images, INDICES, 4), first)
-    assert not torch.equal(augment(2, 0.5, 0.5, seed=1)(images, INDICES, 3), first)
+    assert not torch.equal(augment(2, 0.5, 0.5, 0.4, seed=1)(images, INDICES, 3), first)
 
 
-def test_memory_format_does_not_matter_and_is_kept():
+def test_memory_format_does_not_matter_and_comes_out_as_channels_last():
     images = pictures()
     channels_last = images.to(memory_format=torch.channels_last)
-    everything = augment(2, 0.5, 0.5)
+    everything = augment(2, 0.5, 0.5, 0.4)
     result = everything(channels_last, INDICES, 0)
     assert torch.equal(result, everything(images, INDICES, 0))
     assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images, pictures())  # what lies in memory stays as it is
+
+
+def test_nothing_leaves_the_device_or_waits_for_it():
+    with FakeTensorMode(allow_non_fake_inputs=True):  # refuses both, and needs no GPU
+        result = augment(2, 0.5, 0.5, 0.4)(pictures().to("cuda"), INDICES.to("cuda"), 0)
+        assert result.device.type == "cuda" and result.dtype == torch.uint8
+        assert result.shape == (64, 3, 12, 12)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="compares the CPU with a GPU")
@@ -90,6 +167,24 @@ def mix(mixup, cutmix, seed):
     images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 8, 8).contiguous()
     torch.manual_seed(seed)
     return Mixing(mixup, cutmix, num_classes=5)(images, torch.tensor([0, 1, 2, 4]))
+
+
+@pytest.mark.parametrize(
+    ("alphas", "methods"),
+    [((0.8, 0), [v2.MixUp]), ((0, 1.0), [v2.CutMix]), ((0.3, 0.7), [v2.MixUp, v2.CutMix])],
+)
+def test_mixing_is_torchvisions_to_the_bit(alphas, methods):
+    images = pictures().float().contiguous(memory_format=torch.channels_last)
+    labels = INDICES % 5
+    options = [alpha for alpha in alphas if alpha]
+    theirs = [m(alpha=a, num_classes=5) for m, a in zip(methods, options, strict=True)]
+    for seed in range(20):
+        torch.manual_seed(seed)
+        found = Mixing(*alphas, num_classes=5)(images, labels)
+        torch.manual_seed(seed)
+        chosen = int(torch.randint(2, ())) if len(theirs) == 2 else 0
+        expected = theirs[chosen](images, labels)
+        assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
 
 
 def test_mixing_turned_off_gives_one_hot_labels():

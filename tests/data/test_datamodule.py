@@ -1,8 +1,10 @@
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from mobilenets.data.datamodule import IN_FILES, IN_MEMORY
 from mobilenets.data.decode import ImageFileError
@@ -121,6 +123,22 @@ def test_batches_are_normalised_and_in_channels_last(fake):
     torch.testing.assert_close(result.images, (batch.images / 255 - 0.5) / 0.25)
     assert result.images.is_contiguous(memory_format=torch.channels_last)
     assert result.labels is batch.labels
+
+
+def test_with_a_gpu_every_batch_is_made_there(fake, monkeypatch):
+    data, gpu = fake(), torch.device("cuda", 0)
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=gpu))
+    properties = SimpleNamespace(total_memory=2**30)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda indices: indices)  # needs a real GPU
+    with FakeTensorMode(allow_non_fake_inputs=True):  # refuses to mix devices or to wait for one
+        for loader in (data.train_dataloader(), data.test_dataloader()):
+            assert not loader.pin_memory
+            batch = loader.dataset[next(iter(loader.sampler))]
+            result = data.on_after_batch_transfer(batch, 0)
+            assert all(tensor.device == gpu for tensor in (*batch[:3], *result[:3]))
+            assert result.images.dtype == torch.float32
+    assert data.splits["train"].images is data.splits["val"].images
 
 
 def test_evaluation_covers_every_sample_with_a_ragged_last_batch(fake):

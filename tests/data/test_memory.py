@@ -1,8 +1,13 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
-from mobilenets.data.memory import Labelled, MemorySet, named, prepare
+from mobilenets.data.memory import Labelled, MemorySet, has_room, named, place, prepare
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 PRE = {"image_size": 8, "in_channels": 3, "crop_pct": 1.0, "interpolation": "nearest"}
 
@@ -33,6 +38,51 @@ def test_a_subset_renumbers_its_samples_and_shares_their_memory():
     assert batch.labels.tolist() == [2] and batch.indices.tolist() == [1]
     assert part.images.data_ptr() == whole.images.data_ptr()
     assert part.sample_name("val", 1) == "val[1]"
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Claim a GPU of so much memory: gpu(size in bytes)."""
+
+    def claim(size):
+        def properties(device):
+            assert device == GPU
+            return SimpleNamespace(total_memory=size)
+
+        monkeypatch.setattr("torch.cuda.get_device_properties", properties)
+
+    return claim
+
+
+def test_images_go_to_a_gpu_of_which_they_take_a_quarter_at_most(gpu):
+    gpu(4000)
+    assert has_room(GPU, 1000) and not has_room(GPU, 1001)
+    assert not has_room(CPU, 1) and not has_room(torch.device("mps"), 1)
+
+
+def test_on_a_gpu_a_set_gathers_there_and_its_parts_share_their_images(gpu, monkeypatch):
+    whole = prepare(raw(), PRE)
+    size = whole.images.nbytes
+    parts = [whole.subset(np.arange(6)), whole.subset(np.arange(6, 10)), prepare(raw(), PRE)]
+    gpu(4 * 2 * size)  # room for the two tensors, not for three
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda indices: indices)  # needs a real GPU
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        place(parts, GPU)
+        batch = parts[0][(3, np.array([5, 0]))]
+    assert parts[0].images is parts[1].images and parts[2].images is not parts[0].images
+    for tensor in (*batch[:3], *(part.images for part in parts)):
+        assert tensor.device == GPU
+    assert batch.images.shape == (2, 3, 8, 8) and batch.epoch == 3
+
+
+def test_without_room_a_set_stays_where_it_is(gpu):
+    whole = prepare(raw(), PRE)
+    images = whole.images
+    gpu(4 * images.nbytes - 1)
+    place([whole], GPU)
+    assert whole.images is images
+    place([whole], CPU)
+    assert whole.images is images
 
 
 def test_images_are_resized_and_recoloured_once():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.data.randomness import _finalise, counted_rng, counter_hash, uniform
+from mobilenets.data.randomness import _draw, _finalise, counted_rng, counter_hash, uniform
 
 GOLDEN = 0x9E3779B97F4A7C15
 
@@ -27,6 +27,13 @@ def test_tensor_arithmetic_equals_that_of_exact_integers():
     ]
     assert drawn.dtype == torch.float32
     assert drawn.tolist() == expected
+
+
+def test_torch_and_numpy_draw_the_same_words():
+    indices, counters = torch.arange(-1000, 100_000), torch.arange(1, 10)
+    words = _draw(-(2**63) + 5, indices, counters)
+    assert words.shape == (101_000, 9) and words.dtype == torch.int64
+    assert np.array_equal(words, _draw(-(2**63) + 5, indices.numpy(), counters.numpy()))
 
 
 def test_draws_are_uniform():
