@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mobilenets.data.batch import Batch, BatchKey
-from mobilenets.data.decode import read_image
+from mobilenets.data.decode import EncodedImage
 from mobilenets.data.folder import Tree
 from mobilenets.data.randomness import counted_rng
 
@@ -34,11 +34,12 @@ class FileSet(Dataset[Batch]):
         class_names: Sequence[str],
         *,
         in_channels: int,
-        train_transform: Callable[[Tensor], Tensor],
-        eval_transform: Callable[[Tensor], Tensor],
+        train_transform: Callable[[EncodedImage], Tensor],
+        eval_transform: Callable[[EncodedImage], Tensor],
         seed: int,
     ):
         self.root = tree.root
+        self.read = tree.read
         # Arrays: workers would copy the memory of lists page by page, as they count references.
         self.paths = np.array([os.fsencode(path) for path in chain(*tree.paths.values())])
         sizes = [len(paths) for paths in tree.paths.values()]
@@ -73,7 +74,8 @@ class FileSet(Dataset[Batch]):
         return str(self.root / os.fsdecode(self.paths[index]))
 
     def _load(self, epoch: int, index: int) -> Tensor:
-        image = read_image(self.sample_name("", index), self.in_channels)
+        data = self.read(os.fsdecode(self.paths[index]))
+        image = EncodedImage(data, self.sample_name("", index), self.in_channels)
         if epoch < 0:
             return self.eval_transform(image)
         with counted_rng(self.seed, epoch, index):

@@ -1,11 +1,13 @@
-"""Class-per-folder trees of image files."""
+"""Class-per-folder trees of image files, and folders of shards, which stand for such trees."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mobilenets.data.decode import EXTENSIONS
+from mobilenets.data.decode import EXTENSIONS, read_file
+from mobilenets.data.shards import INDEX, open_shards
 
 _SPLIT_NAMES = {  # a folder's name in lower case -> its split
     "train": "train",
@@ -21,6 +23,7 @@ class Tree(NamedTuple):
 
     root: Path
     paths: dict[str, list[str]]  # class -> its files, relative to root, with / between folders
+    read: Callable[[str], bytes]  # one of these paths -> the content of that file
 
 
 def find_trees(root: str) -> tuple[dict[str, Tree], list[str]]:
@@ -107,12 +110,15 @@ def _split_folders(top: Path) -> dict[str, str]:
 def scan(root: Path) -> Tree:
     """List root/CLASS/**/images, classes and files in the order of their names.
 
-    Hidden files and folders are skipped, and so are files without an image's extension.
+    Hidden files and folders are skipped, and so are files without an image's extension. Shards with
+    an index are listed as the tree that they were made of.
 
     Raises:
         ValueError: No class folder, or an empty one; a dead link or a device that is named like an
-            image.
+            image; damaged shards.
     """
+    if (root / INDEX).is_file():
+        return Tree(root, *open_shards(root))
     paths = {name: sorted(_images(root, name, ())) for name in sorted(_folders(root))}
     if not paths:
         raise ValueError(
@@ -125,7 +131,11 @@ def scan(root: Path) -> Tree:
             f"the class folder {root / empty[0]} is empty{others}: put images "
             f"({', '.join(sorted(EXTENSIONS))}) into it, or remove it"
         )
-    return Tree(root, paths)
+    return Tree(root, paths, partial(_read, root))
+
+
+def _read(root: Path, path: str) -> bytes:
+    return read_file(str(root / path))
 
 
 def _folders(root: Path) -> list[str]:

@@ -1,12 +1,30 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mobilenets.data.decode import ImageFileError, read_image
+from mobilenets.data.decode import (
+    Box,
+    EncodedImage,
+    ImageFileError,
+    dct_reduction,
+    decode_image,
+    read_image,
+)
 
+UPRIGHT = {  # EXIF orientation -> what a viewer does with an array (H, W)
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).T,
+    8: np.rot90,
+}
 RED, CLEAR_RED = (255, 0, 0), (255, 0, 0, 0)
 
 
@@ -57,30 +75,137 @@ def test_transparent_palette_entry_is_white(tmp_path):
     assert colour(save(tmp_path / "clear.png", image, transparency=1)) == (255, 255, 255)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", UPRIGHT)
 def test_exif_orientation_turns_the_picture_upright(tmp_path, orientation):
-    turns = {
-        1: lambda a: a,
-        2: np.fliplr,
-        3: lambda a: np.rot90(a, 2),
-        4: np.flipud,
-        5: lambda a: a.T,
-        6: lambda a: np.rot90(a, -1),
-        7: lambda a: np.rot90(a, 2).T,
-        8: np.rot90,
-    }
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
     image = Image.fromarray(pixels)
-    exif = image.getexif()
-    exif[0x0112] = orientation
-    path = save(tmp_path / "a.png", image, exif=exif)
-    assert np.array_equal(read_image(path, 1)[0], turns[orientation](pixels))
+    path = save(tmp_path / "a.png", image, exif=exif(orientation))
+    assert np.array_equal(read_image(path, 1)[0], UPRIGHT[orientation](pixels))
+
+
+def exif(orientation):
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
 
 
 def test_first_frame_of_an_animation(tmp_path):
     frames = [Image.new("RGB", (4, 3), fill) for fill in (RED, (0, 255, 0))]
     path = save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     assert colour(path) == RED
+
+
+def gradient(height, width):
+    """A smooth picture, as reducing in the frequency domain differs most on noise."""
+    rows, columns = np.mgrid[:height, :width]
+    colours = [255 * rows / height, 255 * columns / width, 128 + 100 * np.sin(columns / 40)]
+    return np.stack(colours, axis=-1).astype(np.uint8)
+
+
+def jpeg(pixels, **options):
+    buffer = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(buffer, "JPEG", quality=95, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("crop", "target", "expected"),
+    [
+        ((63, 200), 32, 1),
+        ((64, 64), 32, 2),
+        ((130, 127), 32, 2),
+        ((128, 128), 32, 4),
+        ((255, 600), 32, 4),
+        ((256, 600), 32, 8),
+        ((999, 999), 32, 8),
+        ((20, 20), 32, 1),
+    ],
+)
+def test_the_smallest_scale_that_covers_the_target_is_chosen(crop, target, expected):
+    assert dct_reduction(*crop, target) == expected
+    data = jpeg(np.zeros((*crop, 3), np.uint8))
+    whole = decode_image(data, "a.jpg", 3, min_size=target)
+    assert whole.shape[1:] == tuple(-(-side // expected) for side in crop)
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+def test_no_box_at_a_reduced_scale_is_below_the_target_or_off_by_more_than_half_a_pixel(reduction):
+    data = jpeg(gradient(211, 203))
+    full = decode_image(data, "a.jpg", 3).float()
+    generator = np.random.default_rng(reduction)
+    for _ in range(40):
+        height, width = generator.integers(8 * reduction, 203, 2)
+        target = int(min(height, width)) // reduction
+        box = Box(
+            int(generator.integers(211 - height + 1)),
+            int(generator.integers(203 - width + 1)),
+            int(height),
+            int(width),
+        )
+        scale = dct_reduction(height, width, target)
+        crop = EncodedImage(data, "a.jpg", 3).decode(box, target)
+        assert min(crop.shape[1:]) >= target
+        assert abs(crop.shape[1] - height / scale) <= 1 and abs(crop.shape[2] - width / scale) <= 1
+        expected = full[:, box.top : box.top + height, box.left : box.left + width]
+        # The gradients rise by less than 2.6 a pixel of the full image.
+        resized = torch.nn.functional.interpolate(
+            expected[None], crop.shape[1:], mode="bilinear", antialias=True
+        )
+        assert (crop - resized[0]).abs().max() <= 3 + 1.3 * scale
+
+
+def test_a_box_without_a_target_is_cut_out_of_the_full_image():
+    data = jpeg(gradient(60, 80))
+    crop = EncodedImage(data, "a.jpg", 3).decode(Box(5, 7, 40, 50))
+    assert torch.equal(crop, decode_image(data, "a.jpg", 3)[:, 5:45, 7:57])
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_boxes_are_those_of_the_upright_picture(orientation):
+    stored = gradient(160, 240)
+    data = jpeg(stored, exif=exif(orientation))
+    upright = np.stack([UPRIGHT[orientation](channel) for channel in np.moveaxis(stored, -1, 0)])
+    image = EncodedImage(data, "a.jpg", 3)
+    assert (image.height, image.width) == upright.shape[1:]
+    crop = image.decode(Box(16, 32, 96, 80), min_size=20)
+    assert crop.shape == (3, 24, 20)
+    expected = upright[:, 16:112, 32:112].reshape(3, 24, 4, 20, 4).mean((2, 4))
+    assert np.abs(crop.numpy() - expected).max() <= 8
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_every_kind_of_jpeg_is_reduced(mode, in_channels):
+    picture = Image.fromarray(gradient(128, 96)).convert(mode)
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+        data = jpeg(picture, **options)
+        full = decode_image(data, "a.jpg", in_channels).float()
+        reduced = decode_image(data, "a.jpg", in_channels, min_size=24)
+        assert reduced.shape == (in_channels, 32, 24)
+        mean = torch.nn.functional.avg_pool2d(full, 4)
+        assert (reduced - mean).abs().max() <= 6
+
+
+def test_other_formats_are_decoded_in_full(tmp_path):
+    pixels = gradient(64, 48)
+    for suffix in ("png", "bmp", "tif", "ppm"):
+        data = Path(save(tmp_path / f"a.{suffix}", Image.fromarray(pixels))).read_bytes()
+        crop = EncodedImage(data, "a", 3).decode(Box(4, 8, 32, 40), min_size=4)
+        assert np.array_equal(crop.permute(1, 2, 0), pixels[4:36, 8:48])
+
+
+def test_channels_lie_innermost():
+    for box in (None, Box(4, 8, 32, 40)):
+        pixels = EncodedImage(jpeg(gradient(64, 48)), "a.jpg", 3).decode(box)
+        assert pixels.permute(1, 2, 0).is_contiguous()
+
+
+def test_an_image_is_decoded_once():
+    image = EncodedImage(jpeg(gradient(64, 48)), "a.jpg", 3)
+    image.decode(min_size=16)
+    with pytest.raises(ImageFileError, match="closed"):
+        image.decode()
 
 
 def encoded(format_name):
@@ -110,6 +235,12 @@ def test_unreadable_files_are_named_with_the_fix(tmp_path, name):
     assert message.startswith(f"{path} can't be read as an image (")
     assert "delete it, or replace it" in message
     assert "\n" not in message and "BytesIO" not in message
+
+
+def test_a_truncated_file_is_found_at_a_reduced_scale():
+    data = jpeg(np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype(np.uint8))
+    with pytest.raises(ImageFileError, match=r"cut\.jpg can't be read .*truncated"):
+        decode_image(data[: len(data) // 2], "cut.jpg", 3, min_size=10)
 
 
 def test_missing_file_is_named(tmp_path):

@@ -3,6 +3,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.utils.data import DataLoader
 
 from mobilenets.data.files import FileSet
 from mobilenets.data.folder import scan
@@ -65,6 +67,31 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tree, files):
     assert torch.equal(files[(3, np.array([20, 4]))].images, first[[2, 0]])
     assert not torch.equal(files[(4, key[1])].images, first)
     assert not torch.equal(make(tree, seed=1)[key].images, first)
+
+
+# Python 3.12 warns of every fork of a process with threads; torch of more workers than cores.
+@pytest.mark.filterwarnings(
+    "ignore:.*use of fork:DeprecationWarning", "ignore:This DataLoader will create"
+)
+def test_any_number_of_workers_gives_the_same_from_reduced_files(tmp_path):
+    (tmp_path / "daisy").mkdir()
+    for number in range(8):
+        exif = Image.Exif()
+        exif[0x0112] = number % 8 + 1
+        coarse = np.random.default_rng(number).integers(0, 256, (9, 12, 3)).astype(np.uint8)
+        large = Image.fromarray(coarse).resize((400 + 10 * number, 300), Image.Resampling.BICUBIC)
+        large.save(tmp_path / "daisy" / f"{number}.jpg", exif=exif)
+    files = make(tmp_path, class_names=["daisy"])
+    keys = [(epoch, np.arange(start, 8, 2)) for epoch in (0, 1, -1) for start in (0, 1)]
+    alone, spread = (
+        list(DataLoader(files, sampler=keys, batch_size=None, num_workers=num_workers))
+        for num_workers in (0, 2)
+    )
+    assert len(alone) == len(spread) == 6
+    for one, other in zip(alone, spread, strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.indices, other.indices)
+        assert other.images.is_contiguous(memory_format=torch.channels_last)
+        assert one.epoch == other.epoch
 
 
 def test_augmentation_leaves_the_global_generator_alone(files):

@@ -1,3 +1,4 @@
+import io
 import random
 
 import numpy as np
@@ -6,9 +7,11 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from mobilenets.data.decode import EncodedImage, decode_image
 from mobilenets.data.randomness import counted_rng
 from mobilenets.data.transforms import (
     Normalize,
+    RandomResizedCrop,
     check_preprocessing,
     eval_transform,
     mean_color,
@@ -42,6 +45,18 @@ def photo(channels=3, height=60, width=90):
     return v2.functional.resize(coarse, [height, width]).to(torch.uint8)
 
 
+def file_of(image, file_format="PNG"):
+    """The bytes of an image file; a PNG's pixels are the image's."""
+    pixels = image.permute(1, 2, 0).squeeze(2).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, file_format, quality=95)
+    return buffer.getvalue()
+
+
+def encoded(image, file_format="PNG"):
+    return EncodedImage(file_of(image, file_format), "photo", len(image))
+
+
 def test_evaluation_is_what_pil_and_torchvision_do():
     image = photo()
     size = round(32 / 0.875)
@@ -59,10 +74,61 @@ def test_evaluation_of_a_batch_is_that_of_its_images():
     assert torch.equal(transform(batch), torch.stack([transform(image) for image in batch]))
 
 
+def test_evaluation_of_a_file_is_that_of_all_its_pixels():
+    transform = eval_transform(PRE)
+    data = file_of(photo(3, 600, 900), "JPEG")
+    pixels = decode_image(data, "a.jpg", 3)
+    assert torch.equal(transform(EncodedImage(data, "a.jpg", 3)), transform(pixels))
+
+
 def test_nearest_enlarges_by_repetition():
     image = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
     enlarged = eval_transform(PRE | {"interpolation": "nearest", "crop_pct": 1.0})(image)
     assert torch.equal(enlarged, image.repeat_interleave(4, 1).repeat_interleave(4, 2))
+
+
+class Recorded(EncodedImage):
+    """Remembers in what size it was decoded."""
+
+    def decode(self, box=None, min_size=None):
+        pixels = super().decode(box, min_size)
+        self.decoded = tuple(pixels.shape[1:])
+        return pixels
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+def test_crops_are_torchvisions_whatever_is_decoded(file_format):
+    options = {"scale": (0.08, 1.0), "ratio": (0.75, 1.33)}
+    ours = RandomResizedCrop(32, interpolation=v2.InterpolationMode.BILINEAR, **options)
+    theirs = v2.RandomResizedCrop(32, antialias=True, **options)
+    rows = torch.linspace(0, 255, 301)[:, None].expand(301, 413)
+    columns = torch.linspace(255, 0, 413).expand(301, 413)
+    data = file_of(torch.stack([rows, columns, (rows + columns) / 2]).byte(), file_format)
+    pixels = decode_image(data, "a", 3)
+    sizes = set()
+    for index in range(40):
+        image = Recorded(data, "a", 3)
+        with counted_rng(0, 0, index):
+            result = ours(image)
+        with counted_rng(0, 0, index):
+            expected = theirs(pixels)
+        assert result.shape == (3, 32, 32) and result.dtype == torch.uint8
+        error = (result.float() - expected).abs()
+        assert min(image.decoded) >= 32
+        sizes.add(min(image.decoded) // 32)
+        # Half a pixel of the result is 4, where it shows the whole gradient.
+        assert error.max() <= (0 if file_format == "PNG" else 6)
+    # A JPEG's crop has less than twice the pixels that it needs, so that no smaller scale would do.
+    assert sizes == {1} if file_format == "JPEG" else max(sizes) > 4
+
+
+def test_a_crop_of_a_small_image_is_enlarged():
+    crop = RandomResizedCrop(
+        32, scale=(1.0, 1.0), ratio=(1.0, 1.0), interpolation=v2.InterpolationMode.BILINEAR
+    )
+    image = Recorded(file_of(photo(3, 20, 20), "JPEG"), "a", 3)
+    assert crop(image).shape == (3, 32, 32)
+    assert image.decoded == (20, 20)
 
 
 CHANGES = {
@@ -88,7 +154,7 @@ def test_training_draws_from_torch_only_and_varies(change, channels):
         results = []
         for index in range(30):
             with counted_rng(0, 0, index):
-                results.append(transform(image))
+                results.append(transform(encoded(image)))
         return torch.stack(results)
 
     first = run(1)
@@ -105,14 +171,15 @@ def test_each_option_changes_something():
             transform = train_transform(
                 PRE, NONE | change | {"flip": 1.0 if "flip" in change else 0}
             )
-            results.add(tuple(transform(image).flatten().tolist()))
+            results.add(tuple(transform(encoded(image)).flatten().tolist()))
     assert len(results) >= len(CHANGES) - 1  # erasing strikes one time in two
 
 
 def test_erased_and_uncovered_pixels_have_the_mean_colour():
     assert mean_color(PRE) == [124, 116, 104]
     with counted_rng(0, 0, 0):
-        erased = train_transform(PRE, NONE | {"erasing": 1.0})(torch.full((3, 60, 90), 255).byte())
+        white = encoded(torch.full((3, 60, 90), 255).byte())
+        erased = train_transform(PRE, NONE | {"erasing": 1.0})(white)
     colours = {tuple(colour) for colour in erased.flatten(1).T.tolist()}
     assert colours == {(255, 255, 255), (124, 116, 104)}
 
