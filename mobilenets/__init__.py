@@ -18,6 +18,7 @@ _HOME = {  # public name -> the module that defines it
     "InvertedResidual": "mobilenets.models",
     "count_macs": "mobilenets.models",
     "count_parameters": "mobilenets.models",
+    "fold_batchnorm": "mobilenets.models",
     "load_model": "mobilenets.weights",
     "save_model": "mobilenets.weights",
     "push_to_hub": "mobilenets.weights.hub",

@@ -13,6 +13,7 @@ from mobilenets.models.blocks import (
     make_divisible,
 )
 from mobilenets.models.complexity import count_macs, count_parameters
+from mobilenets.models.fold import fold_batchnorm
 from mobilenets.models.mobilenet import MobileNet
 from mobilenets.models.mobilenet_v1 import MobileNetV1
 from mobilenets.models.mobilenet_v2 import MobileNetV2
@@ -27,6 +28,7 @@ __all__ = [
     "count_macs",
     "count_parameters",
     "create_model",
+    "fold_batchnorm",
     "list_models",
     "make_divisible",
 ]

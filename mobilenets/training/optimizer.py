@@ -12,6 +12,8 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "rmsprop": RMSpropTF,  # TensorFlow's form: eps inside the root, the rate inside the momentum
     "adamw": torch.optim.AdamW,
 }
+FUSED = ("sgd", "adamw")  # these update all parameters in one kernel
+FUSED_DEVICES = ("cpu", "cuda")
 
 
 def create_optimizer(
@@ -51,7 +53,27 @@ def create_optimizer(
             group["lr"] = lr * group.pop("lr_scale")
             if group["params"][0] in head:
                 group["lr"] *= head_lr_mult
-    return OPTIMIZERS[name](groups, lr=lr, weight_decay=weight_decay, **options)
+    if name in FUSED and all(p.device.type in FUSED_DEVICES for p in net.parameters()):
+        options["fused"] = True
+    optimizer = OPTIMIZERS[name](groups, lr=lr, weight_decay=weight_decay, **options)
+    optimizer.register_step_pre_hook(start_momentum)
+    # Lightning refuses to clip gradients that the optimizer itself would unscale (16-mixed).
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer
+
+
+def start_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Starts SGD's momentum at 0, as SGD does itself when a parameter meets its first gradient.
+
+    Its fused kernel does so only if all meet it in the same step, unlike layers that thaw.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            state = optimizer.state[parameter]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def depthwise_weights(net: nn.Module) -> list[str]:

@@ -144,6 +144,33 @@ def test_figures_are_exact_with_a_ragged_last_batch():
     assert (tested.confusion_matrix.numpy() == counts).all()
 
 
+class Evaluated(pl.Callback):
+    """Notes what evaluates, and what the weights say meanwhile."""
+
+    def __init__(self):
+        self.logits, self.expected, self.norms = [], [], set()
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.logits.append(pl_module(batch.images))
+        self.expected.append(pl_module.eval_net.eval()(batch.images))
+        kinds = {type(layer).__name__ for layer in pl_module.folded.__self__.modules()}
+        self.norms |= kinds & {"BatchNorm2d"}
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_every_validation_folds_the_weights_of_its_moment(ema_decay, tmp_path):
+    data, seen = fake_data(), Evaluated()
+    trained = module(data, ema_decay=ema_decay)
+    trainer(tmp_path, [seen], num_sanity_val_steps=1).fit(trained, data)
+    assert len(seen.logits) == 1 + 3 * 2 and not seen.norms
+    for logits, expected in zip(seen.logits, seen.expected, strict=True):
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(seen.logits[0], seen.logits[-2]), "the weights moved"
+    assert trained.folded is None
+    content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert set(content["state_dict"]) == set(trained.state_dict())
+
+
 def test_top5_is_left_out_with_five_classes_or_fewer(tmp_path):
     data = fake_data(num_classes=5)
     figures = trainer(tmp_path).test(module(data), data, verbose=False)[0]
@@ -179,11 +206,25 @@ class Logged(pl.Callback):
         self.rates.append(trainer.callback_metrics["lr"].item())
 
 
+def test_values_are_handed_to_lightning_only_in_the_steps_that_it_writes(tmp_path, monkeypatch):
+    data, logged = fake_data(), []
+    log = Classifier.log
+
+    def noted(self, name, *args, **options):
+        logged.append((self.trainer.global_step, name))
+        log(self, name, *args, **options)
+
+    monkeypatch.setattr(Classifier, "log", noted)
+    trainer(tmp_path, max_epochs=2, log_every_n_steps=4).fit(module(data), data)
+    steps = [entry for entry in logged if entry[1] in ("lr", "train/loss_step")]
+    assert steps == [(k, name) for k in (3, 7) for name in ("lr", "train/loss_step")]
+
+
 def test_the_rate_that_is_logged_is_the_base_rate_even_where_layers_have_their_own(tmp_path):
     data, own, logged = fake_data(), Rates(), Logged()
     trained = module(data)
     trained.optimizer = partial(create_optimizer, **OPTIMIZER, layer_decay=0.5, head_lr_mult=3.0)
-    trainer(tmp_path, [own, logged], max_epochs=1).fit(trained, data)
+    trainer(tmp_path, [own, logged], max_epochs=1, log_every_n_steps=1).fit(trained, data)
     schedule, batch = Schedule("cosine", warmup_epochs=1), 1 / 5
     expected = [0.05 * schedule(k * batch, 1, batch) for k in range(5)]
     assert logged.rates == pytest.approx(expected)
@@ -234,11 +275,11 @@ def test_dropout_depends_on_seed_epoch_and_batch_alone(tmp_path):
     assert torch.equal(*runs)
 
 
-def test_label_smoothing_and_mixing_reach_the_loss():
+def test_label_smoothing_and_mixing_reach_the_loss(monkeypatch):
     data = fake_data()
     trained = module(data, smoothing=0.1, mixing=Mixing(1.0, 0.0, data.num_classes)).eval()
     batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-    trained.log = lambda *args, **kwargs: None
+    monkeypatch.setattr(Classifier, "is_logged", False)
     torch.manual_seed(0)
     loss = trained.training_step(batch, 0)
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mobilenets.models import create_model
@@ -105,3 +106,67 @@ def test_rmsprop_takes_the_root_after_adding_eps():
     optimizer.step()
     mean_square = 0.9 * 1.0 + 0.1 * 3.0**2
     assert weight.item() == pytest.approx(2.0 - 0.1 * 3.0 / (mean_square + 1.0) ** 0.5)
+
+
+# Fused kernels
+
+SETTINGS = {
+    "sgd": {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+    "adamw": {"lr": 1e-3, "weight_decay": 1e-2},
+}
+
+
+def trained(name: str, options: dict, steps: int, *, frozen: int = 0, fused: bool = True):
+    """A net after some steps; its first layers have no gradient in the first `frozen` of them."""
+    torch.manual_seed(0)
+    net = create_model("mobilenet_v1", width_mult=0.25, num_classes=5, conv="full", shallow=True)
+    net = net.to(memory_format=torch.channels_last).eval()
+    optimizer = create_optimizer(net, name, **options)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    for group in optimizer.param_groups:
+        group["fused"] = fused
+    for step in range(steps):
+        net.features[:3].requires_grad_(step >= frozen)
+        optimizer.zero_grad()
+        F.cross_entropy(net(torch.randn(4, 3, 32, 32)), torch.arange(4)).backward()
+        optimizer.step()
+    return net, optimizer
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_the_fused_kernels_take_the_steps_of_the_plain_ones(name, frozen):
+    net, optimizer = trained(name, SETTINGS[name], 4, frozen=frozen)
+    plain, reference = trained(name, SETTINGS[name], 4, frozen=frozen, fused=False)
+    start, _ = trained(name, SETTINGS[name], 0)
+    compared = 0
+    for (key, value), other, before in zip(
+        net.named_parameters(), plain.parameters(), start.parameters(), strict=True
+    ):
+        moved = (other - before).norm()
+        assert moved > 0, key
+        assert (value - other).norm() < 1e-3 * moved, key
+        compared += 1
+    assert compared == len(optimizer.state) == len(reference.state)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_lightning_may_unscale_and_clip_the_gradients_of_a_fused_optimizer(name):
+    net = nn.Linear(3, 2)
+    optimizer = create_optimizer(net, name, **SETTINGS[name])
+    assert not optimizer._step_supports_amp_scaling
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(net(torch.ones(1, 3)).sum()).backward()
+    scaler.unscale_(optimizer)
+    torch.testing.assert_close(net.weight.grad, torch.ones(2, 3))
+    before = net.weight.detach().clone()
+    scaler.step(optimizer)
+    assert ((net.weight - before).abs() < 0.2).all() and not torch.equal(net.weight, before)
+
+
+def test_optimizers_without_a_fused_kernel_and_devices_without_one_are_left_as_they_are():
+    net = nn.Linear(3, 2)
+    rmsprop = create_optimizer(net, "rmsprop", lr=0.1)
+    assert "fused" not in rmsprop.param_groups[0]
+    sgd = create_optimizer(net.to("meta"), "sgd", lr=0.1)
+    assert not sgd.param_groups[0]["fused"]
