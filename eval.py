@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from mobilenets.config import EvalConfig, entry_point, train_config
+from mobilenets.imports import lean_imports
 
 log = logging.getLogger("mobilenets")
 
@@ -16,15 +17,17 @@ log = logging.getLogger("mobilenets")
 def main(config: EvalConfig) -> None:
     """Runs one split through the net; writes eval_<split>.json and a confusion matrix."""
     # Imported here: a mistake in the config is reported before torch is loaded.
-    import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import Timer
+    with lean_imports():
+        import pytorch_lightning as pl
+        from pytorch_lightning.callbacks import Timer
 
-    from mobilenets import reports, training, weights
-    from mobilenets.data import ImageDataModule
+        from mobilenets import reports, training, weights
+        from mobilenets.data import ImageDataModule
 
     reports.quiet_lightning()
     checkpoint = weights.read_checkpoint(config.checkpoint)
     trained = train_config(checkpoint.config)
+    tuned = training.tune(config.hardware.over(trained.hardware), config.trainer.accelerator)
 
     data = ImageDataModule(seed=trained.seed, **config.data.over(trained.data))
     data.setup()
@@ -37,12 +40,14 @@ def main(config: EvalConfig) -> None:
     trainer = pl.Trainer(
         **config.trainer.over(trained.trainer),
         logger=False,
-        callbacks=[timer],
+        callbacks=[timer, training.EvaluateByRule()],
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
     )
-    log.info(reports.header(net, data, trainer, file=checkpoint.path))
+    if trained.channels_last:
+        tuned.append("channels_last")
+    log.info(reports.header(net, data, trainer, tuned, file=checkpoint.path))
     figures = dict(trainer.test(module, datamodule=data, verbose=False)[0])
 
     split, matrix, classes = config.split, module.confusion_matrix, data.class_names

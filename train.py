@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mobilenets.config import TrainConfig, command_line, entry_point, run_folder, to_dict
+from mobilenets.imports import lean_imports
 
 log = logging.getLogger("mobilenets")
 
@@ -16,13 +17,15 @@ log = logging.getLogger("mobilenets")
 def main(config: TrainConfig) -> None:
     """One run, from the config to metrics.json in the run folder."""
     # Imported here: a mistake in the config is reported before torch is loaded.
-    import pytorch_lightning as pl
+    with lean_imports():
+        import pytorch_lightning as pl
 
-    from mobilenets import reports, training, weights
-    from mobilenets.data import ImageDataModule, Mixing
-    from mobilenets.models import create_model
+        from mobilenets import reports, training, weights
+        from mobilenets.data import ImageDataModule, Mixing
+        from mobilenets.models import create_model
 
     reports.quiet_lightning()
+    tuned = training.tune(config.hardware.tune, config.trainer.accelerator)
     folder, settings = run_folder(), to_dict(config)
     pl.seed_everything(config.seed, verbose=False)
 
@@ -51,16 +54,19 @@ def main(config: TrainConfig) -> None:
 
     best, last = training.checkpoints(folder)
     stopping = training.early_stopping(config.early_stopping)
+    by_rule = training.EvaluateByRule()
     freezing = training.freezing(net, config.model.freeze, config.model.unfreeze)
     trainer = pl.Trainer(
         **config.trainer.options(),
         default_root_dir=folder,
         logger=reports.RunLogger(folder),
-        callbacks=[*reports.callbacks(data, settings), *freezing, *stopping, best, last],
+        callbacks=[*reports.callbacks(data, settings), *freezing, *stopping, by_rule, best, last],
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
     )
-    log.info(reports.header(net, data, trainer, run=folder, resume=config.resume))
+    if config.channels_last:
+        tuned.append("channels_last")
+    log.info(reports.header(net, data, trainer, tuned, run=folder, resume=config.resume))
     trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
 
     if checkpoint := best.best_model_path or last.best_model_path:

@@ -17,7 +17,10 @@ from mobilenets.config.compose import (
 from mobilenets.config.schema import TrainConfig
 from mobilenets.config.values import show
 
-MAY_CHANGE = ("trainer.", "resume", "data.root", "data.num_workers", "data.download", "data.verify")
+MAY_CHANGE = (
+    *("trainer.", "hardware.", "resume"),
+    *("data.root", "data.num_workers", "data.download", "data.verify"),
+)
 HYDRA = ("hydra/output=runs", "hydra/job_logging=runs", "hydra.output_subdir=null")  # train.yaml's
 
 
@@ -94,4 +97,6 @@ def changes(before: TrainConfig, now: TrainConfig) -> Iterator[Problem]:
             yield Problem(key, "a resumed run has its own weights; give this or resume, not both")
         else:
             change = f"{show(old[key])} in the resumed run, {show(value)} now"
-            yield Problem(key, f"{change}; only trainer.* and where the data is may change")
+            yield Problem(
+                key, f"{change}; only trainer.*, hardware.* and where the data is may change"
+            )

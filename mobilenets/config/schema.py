@@ -81,6 +81,16 @@ def _on_terminal(enabled: bool | None) -> bool:
     return sys.stdout.isatty() if enabled is None else enabled
 
 
+# hardware
+
+
+@dataclass
+class HardwareConfig:
+    """How the process uses the machine."""
+
+    tune: bool = setting("set up malloc, threads, TF32 and cuDNN for speed")
+
+
 # train.py
 
 
@@ -106,6 +116,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = setting("the optimizer")
     schedule: ScheduleConfig = setting("the learning rate over the run")
     trainer: TrainerConfig = setting("Lightning's Trainer, its arguments as they are")
+    hardware: HardwareConfig = setting("the use of the machine")
 
 
 # eval.py
@@ -154,8 +165,20 @@ class EvalTrainerConfig:
         return {
             **vars(self),
             "precision": self.precision or trained.precision,
+            "benchmark": False,
             "enable_progress_bar": _on_terminal(self.enable_progress_bar),
         }
+
+
+@dataclass
+class EvalHardwareConfig:
+    """How the process uses the machine."""
+
+    tune: bool | None = setting("set up malloc, threads and TF32 for speed; null = as in training")
+
+    def over(self, trained: HardwareConfig) -> bool:
+        """Whether to tune: as in training, for the same bits, if nothing is set."""
+        return trained.tune if self.tune is None else self.tune
 
 
 @dataclass
@@ -169,3 +192,4 @@ class EvalConfig:
     output: str | None = setting("JSON file; null = eval_<split>.json beside the checkpoint")
     data: EvalDataConfig = setting("the data of the run, elsewhere or faster")
     trainer: EvalTrainerConfig = setting("where and how to run the net")
+    hardware: EvalHardwareConfig = setting("the use of the machine")

@@ -36,8 +36,19 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def header(net: torch.nn.Module, data: ImageDataModule, trainer: Trainer, **place: Any) -> str:
-    """What meets what, on which device, and where (`place`: name -> path): a few lines."""
+def header(
+    net: torch.nn.Module,
+    data: ImageDataModule,
+    trainer: Trainer,
+    tuned: Sequence[str] = (),
+    **place: Any,
+) -> str:
+    """What meets what, on which device, and where: a few lines.
+
+    Args:
+        tuned: what was done to be fast, in words.
+        place: name -> path.
+    """
     shape = (data.in_channels, data.image_size, data.image_size)
     width: float = net.options["width_mult"]  # type: ignore[index, assignment]
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
@@ -47,6 +58,7 @@ def header(net: torch.nn.Module, data: ImageDataModule, trainer: Trainer, **plac
         "data": f"{data.name}, {data.num_classes} classes: {sizes} images",
         "device": f"{device_name(trainer)}, {trainer.precision}, "
         f"batches of {data.batch_size * trainer.world_size * trainer.accumulate_grad_batches}",
+        **({"tuned": ", ".join(tuned)} if tuned else {}),
         **{name: relative(Path(path)) for name, path in place.items() if path is not None},
     }
     lines = [f"{name:<8}{text}" for name, text in rows.items()]
@@ -60,6 +72,8 @@ def device_name(trainer: Trainer) -> str:
         name = f"CPU ({torch.get_num_threads()} threads)"
     elif device.type == "cuda":
         name = torch.cuda.get_device_name(device)
+        if torch.backends.cudnn.benchmark:
+            name += " (cuDNN benchmark)"
     else:
         name = str(device)
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"

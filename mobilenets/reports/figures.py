@@ -1,13 +1,18 @@
 """Pictures of a run: what the net saw, what it confused, where it was most wrong."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from mobilenets.reports.mistakes import Mistake
+
+if TYPE_CHECKING:  # half a second, for pictures that come at the end
+    from matplotlib.figure import Figure
 
 MAX_NAMED = 25  # classes: with more of them, names and counts are too small to read
 
@@ -25,6 +30,8 @@ def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
 def confusion_figure(matrix: Tensor, class_names: Sequence[str], title: str) -> Figure:
     """Counts (true class, predicted class) as shares of each true class."""
+    from matplotlib.figure import Figure
+
     classes = len(class_names)
     named = classes <= MAX_NAMED
     size = 2.5 + 0.45 * classes if named else 9.0
@@ -53,6 +60,8 @@ def mistakes_figure(
     mistakes: Sequence[Mistake], mean: Sequence[float], std: Sequence[float]
 ) -> Figure:
     """The worst mistakes, four in a row: the true class, the answer and how sure it was."""
+    from matplotlib.figure import Figure
+
     columns = 4
     rows = max(1, -(-len(mistakes) // columns))
     figure = Figure(figsize=(2.6 * columns, 2.9 * rows), layout="constrained", dpi=100)

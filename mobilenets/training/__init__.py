@@ -1,8 +1,9 @@
-"""Training: the LightningModule, optimizers, schedules, and what stays frozen."""
+"""Training: the LightningModule, optimizers, schedules, what stays frozen, and the machine."""
 
 from mobilenets.training.callbacks import checkpoints, early_stopping
 from mobilenets.training.classifier import Classifier
 from mobilenets.training.freezing import Freezing, freezing
+from mobilenets.training.hardware import EvaluateByRule, tune
 from mobilenets.training.optimizer import OPTIMIZERS, create_optimizer
 from mobilenets.training.schedule import SCHEDULES, Schedule
 
@@ -10,10 +11,12 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "Classifier",
+    "EvaluateByRule",
     "Freezing",
     "Schedule",
     "checkpoints",
     "create_optimizer",
     "early_stopping",
     "freezing",
+    "tune",
 ]

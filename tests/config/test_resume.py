@@ -52,12 +52,13 @@ def test_the_command_keeps_the_runs_folder(run):
     assert "file" in omega.hydra.job_logging.handlers
 
 
-def test_the_trainer_and_the_place_of_the_data_may_change(run):
+def test_the_trainer_the_machine_and_the_place_of_the_data_may_change(run):
     config = resumed(
         run, "trainer.max_epochs=99", "trainer.devices=2", "data.root=/b", "data.num_workers=3",
-        "data.download=false", "data.verify=false",
+        "data.download=false", "data.verify=false", "hardware.tune=false",
     )  # fmt: skip
     assert (config.trainer.max_epochs, config.data.root, config.data.num_workers) == (99, "/b", 3)
+    assert not config.hardware.tune
 
 
 def test_what_the_run_has_already_may_be_repeated(run):
@@ -66,7 +67,7 @@ def test_what_the_run_has_already_may_be_repeated(run):
 
 
 def test_every_change_is_named_with_the_old_and_the_new_value(run):
-    may = "only trainer.* and where the data is may change"
+    may = "only trainer.*, hardware.* and where the data is may change"
     assert problems(
         run, "model=mobilenet_v1", "experiment=digits", "seed=1", "data.mean=[0.5]",
         "trainer.max_epoch=3", "optimizer.weight_decay=-1", "hydra.run.dir=x",

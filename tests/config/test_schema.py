@@ -107,3 +107,11 @@ def test_eval_runs_in_the_precision_of_training_unless_told_otherwise():
     assert isinstance(trained, TrainerConfig)
     assert evaluate().trainer.over(trained)["precision"] == "bf16-mixed"
     assert evaluate("trainer.precision=32-true").trainer.over(trained)["precision"] == "32-true"
+
+
+def test_eval_uses_the_machine_as_training_did_unless_told_otherwise():
+    for tuned in (True, False):
+        trained = train(f"hardware.tune={tuned}").hardware
+        assert evaluate().hardware.over(trained) is tuned
+        assert evaluate(f"hardware.tune={not tuned}").hardware.over(trained) is not tuned
+    assert evaluate().trainer.over(train("trainer.benchmark=true").trainer)["benchmark"] is False

@@ -1,0 +1,203 @@
+import ctypes
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.backends import cudnn
+
+from mobilenets.training import hardware
+from mobilenets.training.hardware import (
+    EvaluateByRule,
+    cpu_quota,
+    keep_memory,
+    limit_threads,
+    tune,
+)
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch):
+    """A machine without settings of the user's; torch's own come back."""
+    for name in ("GLIBC_TUNABLES", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    before = torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.deterministic
+    threads = torch.get_num_threads()
+    yield
+    torch.set_float32_matmul_precision(before[0])
+    cudnn.benchmark, cudnn.deterministic = before[1:]
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The calls of mallopt by a process whose C library is glibc and takes everything."""
+    calls = []
+
+    class Library:
+        refused = ()
+
+        def mallopt(self, option, value):
+            calls.append((option, value))
+            return int(option not in self.refused)
+
+    library = Library()
+    monkeypatch.setattr(hardware, "_glibc", lambda: library)
+    return {"made": calls, "library": library}
+
+
+def test_malloc_keeps_what_is_freed(calls):
+    assert keep_memory()
+    assert dict(calls["made"]) == {-3: 2**30, -1: -1, -2: 256 * 2**20}
+
+
+def test_an_old_glibc_that_refuses_the_threshold_maps_nothing_at_all(calls):
+    calls["library"].refused = (-3,)
+    assert keep_memory()
+    assert (-4, 0) in calls["made"]
+
+
+def test_what_glibc_refuses_is_not_said_to_be_done(calls):
+    calls["library"].refused = (-1,)
+    assert not keep_memory()
+    assert tune(True, "cpu") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"), ("MALLOC_TRIM_THRESHOLD_", "1000000")],
+)
+def test_a_malloc_that_the_user_has_set_stays_so(calls, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert not keep_memory()
+    assert not calls["made"]
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_other_systems_are_left_alone(monkeypatch, system):
+    monkeypatch.setattr(sys, "platform", system)
+    assert not keep_memory()
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    class Musl:
+        malloc = ctypes.CFUNCTYPE(None)()
+
+        def __init__(self, name):
+            pass
+
+    monkeypatch.setattr(ctypes, "CDLL", Musl)
+    assert not keep_memory()
+
+
+def test_another_allocator_is_left_alone(monkeypatch):
+    libraries = iter([1, 2])
+    monkeypatch.setattr(hardware, "_library", lambda process, function: next(libraries))
+    assert not keep_memory()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted on Linux")
+def test_a_step_takes_no_page_faults():
+    if hardware._glibc() is None:
+        pytest.skip("the C library is not glibc")
+    code = """
+import resource, sys, torch
+from mobilenets.training import tune
+tune(sys.argv[1] == "on", "cpu")
+def step():
+    return [torch.ones(2**24) for _ in range(3)]  # of 64 MiB
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+step()
+print(min(faults() for _ in range(5)))  # the kernel may take pages away in between
+"""
+    faults = {
+        mode: int(subprocess.check_output([sys.executable, "-c", code, mode]))
+        for mode in ("on", "off")
+    }
+    assert faults["on"] < 20
+    assert faults["off"] > 90, "one for each page, were it a huge one of 2 MiB"
+
+
+def cgroup(tmp_path, line, files):
+    for name, text in files.items():
+        path = tmp_path / "fs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "cgroup").write_text(line)
+    return tmp_path / "fs", tmp_path / "cgroup"
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "cpus"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
+        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "100000 100000\n"}, 1),
+        ("0::/of/the/host\n", {"cpu.max": "400000 100000\n"}, 4),
+        (
+            "3:cpu,cpuacct:/a\n2:memory:/b\n",
+            {"cpu/a/cpu.cfs_quota_us": "50000\n", "cpu/a/cpu.cfs_period_us": "100000\n"},
+            0.5,
+        ),
+        (
+            "3:cpu:/\n",
+            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            None,
+        ),
+        ("", {}, None),
+    ],
+)
+def test_the_limit_of_a_container_is_read(tmp_path, line, files, cpus):
+    assert cpu_quota(*cgroup(tmp_path, line, files)) == cpus
+
+
+def test_without_cgroups_there_is_no_limit(tmp_path):
+    assert cpu_quota(tmp_path / "none", tmp_path / "none") is None
+
+
+def test_threads_are_no_more_than_the_cpus_of_the_container(tmp_path, monkeypatch):
+    paths = cgroup(tmp_path, "0::/\n", {"cpu.max": "250000 100000"})
+    torch.set_num_threads(2)
+    assert limit_threads(*paths) is None, "two threads fit into 2.5 CPUs"
+    torch.set_num_threads(8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert limit_threads(*paths) is None, "the user has said how many"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert limit_threads(*paths) == torch.get_num_threads() == 2
+    paths = cgroup(tmp_path, "0::/\n", {"cpu.max": "20000 100000"})
+    assert limit_threads(*paths) == torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("enabled", "accelerator", "fast"),
+    [(True, "auto", True), (True, "gpu", True), (True, "cpu", False), (False, "auto", False)],
+)
+def test_multiplications_are_fast_on_cuda_only_and_only_if_asked(
+    monkeypatch, calls, enabled, accelerator, fast
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for _ in range(2):  # as in a sweep, where the job before has left its own
+        assert ("TF32" in tune(enabled, accelerator)) == fast
+        assert torch.get_float32_matmul_precision() == ("high" if fast else "highest")
+        assert cudnn.benchmark == fast
+        torch.set_float32_matmul_precision("medium")
+        cudnn.benchmark = not fast
+
+
+def test_without_it_nothing_is_done(calls):
+    assert tune(False) == []
+    assert not calls["made"]
+
+
+@pytest.mark.parametrize("phase", ["validation", "test"])
+def test_evaluation_takes_algorithms_by_rule_and_training_goes_on_as_before(phase):
+    callback = EvaluateByRule()
+    cudnn.benchmark, cudnn.deterministic = True, False
+    getattr(callback, f"on_{phase}_start")(None, None)
+    assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+    getattr(callback, f"on_{phase}_end")(None, None)
+    assert (cudnn.benchmark, cudnn.deterministic) == (True, False)
