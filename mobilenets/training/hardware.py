@@ -6,15 +6,15 @@ Reference: the GNU C Library manual, "Malloc Tunable Parameters", for `mallopt`.
 import ctypes
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from mobilenets.cpus import num_cpus
+
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # malloc.h
 MIB = 2**20
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 def tune(enabled: bool, accelerator: str = "auto") -> list[str]:
@@ -86,49 +86,17 @@ def _library(process: ctypes.CDLL, function: Any) -> int | None:
     return symbol.base
 
 
-def limit_threads(root: Path = CGROUPS, process: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Brings torch's threads down to the CPUs that the cgroup may use; None if they are no more.
+def limit_threads() -> int | None:
+    """Brings torch's threads down to the CPUs allotted; None if they are no more.
 
     torch starts a thread a core. With less time than that, the threads wait for each other while
     the kernel holds them back. OMP_NUM_THREADS stays the user's.
     """
-    cpus = cpu_quota(root, process)
-    if cpus is None or "OMP_NUM_THREADS" in os.environ:
-        return None
-    num_threads = max(1, int(cpus))
-    if torch.get_num_threads() <= num_threads:
+    num_threads = num_cpus()
+    if "OMP_NUM_THREADS" in os.environ or torch.get_num_threads() <= num_threads:
         return None
     torch.set_num_threads(num_threads)
     return num_threads
-
-
-def cpu_quota(root: Path, process: Path) -> float | None:
-    """CPUs that the cgroup of this process and those above it may use; None = no limit.
-
-    Args:
-        root: where the cgroups are mounted, of version 2 or 1.
-        process: the file that names this process's own.
-    """
-    quotas = []
-    for line in process.read_text().splitlines() if process.is_file() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        mount = root / "cpu" if controllers else root
-        for folder in (own := mount / path.lstrip("/"), *own.parents):
-            if folder.is_relative_to(mount):
-                quotas += _quota(folder)
-    return min(quotas, default=None)
-
-
-def _quota(folder: Path) -> list[float]:
-    """The limit of one cgroup: of version 2 "50000 100000" or "max 100000", of version 1 -1."""
-    names = ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-    for files in names:
-        if all((folder / name).is_file() for name in files):
-            quota, period = " ".join((folder / name).read_text() for name in files).split()
-            return [int(quota) / int(period)] if quota not in ("max", "-1") else []
-    return []
 
 
 class EvaluateByRule(Callback):

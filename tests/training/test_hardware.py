@@ -7,13 +7,7 @@ import torch
 from torch.backends import cudnn
 
 from mobilenets.training import hardware
-from mobilenets.training.hardware import (
-    EvaluateByRule,
-    cpu_quota,
-    keep_memory,
-    limit_threads,
-    tune,
-)
+from mobilenets.training.hardware import EvaluateByRule, keep_memory, limit_threads, tune
 
 
 @pytest.fixture(autouse=True)
@@ -121,55 +115,15 @@ print(min(faults() for _ in range(5)))  # the kernel may take pages away in betw
     assert faults["off"] > 90, "one for each page, were it a huge one of 2 MiB"
 
 
-def cgroup(tmp_path, line, files):
-    for name, text in files.items():
-        path = tmp_path / "fs" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (tmp_path / "cgroup").write_text(line)
-    return tmp_path / "fs", tmp_path / "cgroup"
-
-
-@pytest.mark.parametrize(
-    ("line", "files", "cpus"),
-    [
-        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
-        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
-        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
-        ("0::/a/b\n", {"a/cpu.max": "200000 100000\n", "a/b/cpu.max": "100000 100000\n"}, 1),
-        ("0::/of/the/host\n", {"cpu.max": "400000 100000\n"}, 4),
-        (
-            "3:cpu,cpuacct:/a\n2:memory:/b\n",
-            {"cpu/a/cpu.cfs_quota_us": "50000\n", "cpu/a/cpu.cfs_period_us": "100000\n"},
-            0.5,
-        ),
-        (
-            "3:cpu:/\n",
-            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
-            None,
-        ),
-        ("", {}, None),
-    ],
-)
-def test_the_limit_of_a_container_is_read(tmp_path, line, files, cpus):
-    assert cpu_quota(*cgroup(tmp_path, line, files)) == cpus
-
-
-def test_without_cgroups_there_is_no_limit(tmp_path):
-    assert cpu_quota(tmp_path / "none", tmp_path / "none") is None
-
-
-def test_threads_are_no_more_than_the_cpus_of_the_container(tmp_path, monkeypatch):
-    paths = cgroup(tmp_path, "0::/\n", {"cpu.max": "250000 100000"})
+def test_threads_are_no_more_than_the_cpus_allotted(monkeypatch):
+    monkeypatch.setattr(hardware, "num_cpus", lambda: 2)
     torch.set_num_threads(2)
-    assert limit_threads(*paths) is None, "two threads fit into 2.5 CPUs"
+    assert limit_threads() is None
     torch.set_num_threads(8)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    assert limit_threads(*paths) is None, "the user has said how many"
+    assert limit_threads() is None, "the user has said how many"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert limit_threads(*paths) == torch.get_num_threads() == 2
-    paths = cgroup(tmp_path, "0::/\n", {"cpu.max": "20000 100000"})
-    assert limit_threads(*paths) == torch.get_num_threads() == 1
+    assert limit_threads() == torch.get_num_threads() == 2
 
 
 @pytest.mark.parametrize(
