@@ -288,7 +288,11 @@ def make_parser() -> OneLineParser:
     parser.add_argument("source", metavar="SOURCE", help="folder of train/ and val/, or of classes")
     parser.add_argument("dest", metavar="DEST", help="folder of the shards")
     parser.add_argument(
-        "--short-side", type=positive, default=256, metavar="PIXELS", help="(default: 256)"
+        "--short-side",
+        type=positive,
+        default=256,
+        metavar="PIXELS",
+        help="at least data.image_size / data.crop_pct (default: 256)",
     )
     parser.add_argument(
         "--quality", type=quality, default=95, metavar="1..100", help="of the JPEGs (default: 95)"

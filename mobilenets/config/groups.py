@@ -146,7 +146,7 @@ class DataConfig:
     interpolation: Literal["nearest", "bilinear", "bicubic"] = setting("of all resizing")
     batch_size: int = setting("images in a step, on each device", at_least=1)
     num_workers: int | None = setting(
-        "processes that load images; null = one a core, at most 8; any number gives the same run",
+        "processes that load images; null = one a CPU, at most 8; any number gives the same run",
         at_least=0,
     )
     val_fraction: float = setting("share of train held out for validation", above=0, below=1)

@@ -1,8 +1,7 @@
 """From a config's data fields to loaders of batches and what happens to these on the device."""
 
 import difflib
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
@@ -10,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
+from mobilenets.cpus import num_cpus
 from mobilenets.data.augment import BatchAugment
 from mobilenets.data.batch import Batch
 from mobilenets.data.cifar import read_cifar10, read_cifar100
@@ -25,6 +25,7 @@ from mobilenets.data.transforms import (
     check_preprocessing,
     eval_transform,
     mean_color,
+    resized_side,
     train_transform,
 )
 
@@ -62,8 +63,8 @@ class ImageDataModule(pl.LightningDataModule):
         crop_pct: In evaluation the short side is resized to image_size / crop_pct.
         interpolation: "nearest", "bilinear" or "bicubic".
         batch_size: Samples per batch and device.
-        num_workers: Processes that decode image files; None: one a core, at most 8. Sets in memory
-            need none.
+        num_workers: Processes that decode image files; None: one a CPU allotted, at most 8. Sets in
+            memory need none.
         val_fraction: The share of the training samples for validation, where the set has no split
             for that; 0: no validation set.
         split_seed: The seed of such splits.
@@ -112,7 +113,9 @@ class ImageDataModule(pl.LightningDataModule):
         self.in_channels = in_channels
         self.image_size = image_size
         self.batch_size = batch_size
-        self.num_workers = 0 if name in IN_MEMORY else _workers(num_workers)
+        if name in IN_MEMORY:
+            num_workers = 0
+        self.num_workers = min(8, num_cpus()) if num_workers is None else num_workers
         self.val_fraction = val_fraction
         self.split_seed = split_seed
         self.augment = dict(augment)
@@ -194,6 +197,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _find_files(self, class_names: Sequence[str] | None) -> None:
         trees, self.notes = IN_FILES[self.name](**self.source_options)
+        self.notes += self._enlarged(trees.values())
         self.class_names = order_classes(trees, class_names)
         self.splits = self._complete(
             {
@@ -208,6 +212,18 @@ class ImageDataModule(pl.LightningDataModule):
                 for split, tree in trees.items()
             }
         )
+
+    def _enlarged(self, trees: Iterable[Tree]) -> list[str]:
+        """A note if the images of shards are smaller than evaluation, or even the net, wants."""
+        sides = [tree.short_side for tree in trees if tree.short_side is not None]
+        wanted = resized_side(self.preprocessing)
+        if not sides or min(sides) >= wanted:
+            return []
+        return [
+            f"the shards were made with --short-side {min(sides)}, and their images are enlarged "
+            f"to {wanted} (data.image_size={self.image_size} / data.crop_pct): make them anew with "
+            f"scripts/prepare_imagenet.py --short-side {wanted}, or lower data.image_size"
+        ]
 
     def _complete(self, sets: dict[str, Set]) -> dict[str, Set]:
         return complete_splits(
@@ -260,10 +276,3 @@ class ImageDataModule(pl.LightningDataModule):
             # generator, where dropout and mixing draw from.
             generator=torch.Generator(),
         )
-
-
-def _workers(wanted: int | None) -> int:
-    if wanted is not None:
-        return wanted
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(8, cores or 1)

@@ -24,6 +24,7 @@ class Tree(NamedTuple):
     root: Path
     paths: dict[str, list[str]]  # class -> its files, relative to root, with / between folders
     read: Callable[[str], bytes]  # one of these paths -> the content of that file
+    short_side: int | None = None  # of shards: the one that larger images were reduced to
 
 
 def find_trees(root: str) -> tuple[dict[str, Tree], list[str]]:

@@ -47,16 +47,17 @@ def shard_path(root: Path, number: int) -> Path:
     return root / f"shard-{number:05}.tar"
 
 
-def open_shards(root: Path) -> tuple[dict[str, list[str]], "ShardReader"]:
+def open_shards(root: Path) -> tuple[dict[str, list[str]], "ShardReader", int]:
     """Find the images in the shards of `root`.
 
     Returns:
-        {class: the names of its images}, and what reads an image by its name.
+        {class: the names of its images}, what reads an image by its name, and the short side that
+        larger images were reduced to, in pixels.
 
     Raises:
         ValueError: The index is damaged, or a shard is missing or cut short.
     """
-    _, shards = read_index(root / INDEX)
+    options, shards = read_index(root / INDEX)
     for number, shard in enumerate(shards):
         path = shard_path(root, number)
         size = path.stat().st_size if path.exists() else 0
@@ -68,7 +69,7 @@ def open_shards(root: Path) -> tuple[dict[str, list[str]], "ShardReader"]:
     paths: dict[str, list[str]] = {}
     for name in (name for shard in shards for name in shard.names):
         paths.setdefault(name.partition("/")[0], []).append(name)
-    return paths, ShardReader.of(root, shards)
+    return paths, ShardReader.of(root, shards), options["short_side"]
 
 
 class ShardReader:

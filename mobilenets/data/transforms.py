@@ -5,12 +5,12 @@ crop_pct, interpolation. Files come as `EncodedImage`, as what is cut away needn
 else works on uint8 tensors (..., C, H, W); `Normalize` comes last, in batches, on the device.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import transforms
 from torchvision.transforms import InterpolationMode, v2
 
 from mobilenets.data.decode import Box, EncodedImage
@@ -23,6 +23,7 @@ INTERPOLATIONS = {
 # Rec. 601 in 1/65536, as PIL turns RGB files into grey (torchvision doesn't round).
 _LUMA = torch.tensor([19595, 38470, 7471], dtype=torch.int32)
 POLICIES = ("randaugment", "trivialaugment")
+_TRIES = 10  # crops drawn to find one that fits, as in torchvision
 
 
 def eval_transform(preprocessing: Mapping[str, Any]) -> v2.Transform:
@@ -37,10 +38,15 @@ def eval_transform(preprocessing: Mapping[str, Any]) -> v2.Transform:
     return v2.Compose(
         [
             _decode_in_full,
-            v2.Resize(round(size / preprocessing["crop_pct"]), interpolation, antialias=True),
+            v2.Resize(resized_side(preprocessing), interpolation, antialias=True),
             v2.CenterCrop(size),
         ]
     )
+
+
+def resized_side(preprocessing: Mapping[str, Any]) -> int:
+    """The short side of an image in evaluation, before its centre is cropped, in pixels."""
+    return round(preprocessing["image_size"] / preprocessing["crop_pct"])
 
 
 def train_transform(preprocessing: Mapping[str, Any], augment: Mapping[str, Any]) -> v2.Transform:
@@ -88,6 +94,12 @@ class RandomResizedCrop:
 
     A JPEG is decoded at the smallest scale, of 1/8 to 1/1, at which the crop covers the result.
 
+    A crop is drawn in fractions, of the image's area and of what is free beside the crop, and every
+    image takes the same number of draws. So an image that was made smaller before (as by
+    scripts/prepare_imagenet.py) has the crop of the original up to rounding, and what is drawn
+    after it; torchvision draws the place in pixels, which is elsewhere in every size. Rounding can
+    also decide whether a crop just fits, and so which one is taken: for 1 to 4 images in 1000.
+
     Args:
         size: Height and width of the result.
         scale: The range of the crop's share of the image's area.
@@ -110,10 +122,28 @@ class RandomResizedCrop:
 
     def __call__(self, image: EncodedImage) -> Tensor:
         """Draw, decode, crop and resize: uint8 (C, size, size)."""
-        canvas = torch.empty(1, image.height, image.width, device="meta")
-        box = transforms.RandomResizedCrop.get_params(canvas, self.scale, self.ratio)
-        crop = image.decode(Box(*box), min_size=self.size)
+        crop = image.decode(self.draw(image.height, image.width), min_size=self.size)
         return v2.functional.resize(crop, [self.size] * 2, self.interpolation, antialias=True)
+
+    def draw(self, height: int, width: int) -> Box:
+        """Draw the crop of an image of this size, in its pixels.
+
+        Where none of ten fits, it is the largest in the centre whose ratio is allowed.
+        """
+        (down, across), *tries = torch.rand(1 + _TRIES, 2, dtype=torch.float64).tolist()
+        (smallest, largest), (narrowest, widest) = self.scale, self.ratio
+        for x, y in tries:
+            area = height * width * (smallest + x * (largest - smallest))
+            ratio = narrowest * (widest / narrowest) ** y  # its logarithm is uniform
+            h, w = math.sqrt(area / ratio), math.sqrt(area * ratio)
+            if h <= height and w <= width:
+                break
+        else:
+            h, w = min(height, width / narrowest), min(width, height * widest)
+            down = across = 0.5
+        rows, columns = max(1, round(h)), max(1, round(w))
+        top, left = round(down * (height - rows)), round(across * (width - columns))
+        return Box(top, left, rows, columns)
 
 
 def _decode_in_full(image: EncodedImage | Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
+from mobilenets.data import datamodule
 from mobilenets.data.datamodule import IN_FILES, IN_MEMORY
 from mobilenets.data.decode import ImageFileError
 
@@ -273,9 +274,13 @@ def test_names_of_samples_in_memory(fake):
     assert fake().sample_name("test", 17) == "test[17]"
 
 
-def test_null_workers_is_one_a_core_and_memory_needs_none(make_data, fake, tree):
+@pytest.mark.parametrize(("allotted", "workers"), [(3, 3), (64, 8)])
+def test_null_workers_is_one_a_cpu_allotted_and_memory_needs_none(
+    make_data, fake, tree, monkeypatch, allotted, workers
+):
+    monkeypatch.setattr(datamodule, "num_cpus", lambda: allotted)
     data = make_data("folder", root=str(tree), test_fraction=0.2, num_workers=None)
-    assert 1 <= data.num_workers <= 8
+    assert data.num_workers == workers
     assert fake(num_workers=4).train_dataloader().num_workers == 0
 
 

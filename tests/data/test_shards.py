@@ -131,7 +131,7 @@ def test_split_folders_of_shards_serve_as_those_of_images(tree, tmp_path):
 
 
 def test_images_are_read_in_any_order_from_any_thread_or_copy(tree, packed):
-    _, read = open_shards(packed)
+    _, read, _ = open_shards(packed)
     names = [f"tulip/{number:03}.jpg" for number in np.random.default_rng(0).permutation(14)] * 20
     expected = [(tree / name).read_bytes() for name in names]
     assert [read(name) for name in names] == expected
@@ -145,7 +145,7 @@ def test_few_files_are_open_at_a_time(tree, packed, monkeypatch):
     monkeypatch.setattr(module, "_MAX_OPEN", 2)
     monkeypatch.setattr(os, "open", spy(os.open, opened))
     monkeypatch.setattr(os, "close", spy(os.close, closed))
-    _, read = open_shards(packed)
+    _, read, _ = open_shards(packed)
     for name in (name for names in scan(tree).paths.values() for name in names):
         assert read(name) == (tree / name).read_bytes()
     assert (len(opened), len(closed)) == (8, 6)
@@ -163,7 +163,7 @@ def spy(function, results):
 
 def test_a_shard_that_is_lost_or_cut_short_is_reported_with_its_name(packed):
     path = shard_path(packed, 3)
-    _, read = open_shards(packed)
+    _, read, _ = open_shards(packed)
     os.truncate(path, 2000)
     with pytest.raises(ImageFileError, match=rf"^{path} ends within rose/008.jpg: copy it again$"):
         read("rose/008.jpg")
@@ -307,9 +307,46 @@ def test_large_images_differ_by_the_jpeg_only(tmp_path, make_data):
     assert json.loads((packed / INDEX).read_text())["options"] == {"short_side": 16}
 
 
+def test_large_images_and_their_shards_are_cropped_alike(tmp_path, make_data):
+    """Flipped alike, too; drawn in pixels, most crops differ by 20 to 60 of 255."""
+    for label in "ab":
+        (tmp_path / "tree" / label).mkdir(parents=True)
+        for number in range(8):
+            pixels = np.roll(photo(360, 480), 40 * number, axis=1)
+            Image.fromarray(pixels).save(tmp_path / "tree" / label / f"{number}.jpg", quality=98)
+    packed = pack(tmp_path / "tree", tmp_path / "packed", short_side=120)
+    augment = {"scale": [0.08, 1.0], "ratio": [0.75, 1.33], "flip": 0.5, "color_jitter": 0.4}
+    augment |= {"policy": None, "magnitude": 9, "erasing": 0.3}
+    sets = [make_data("folder", root=str(r), augment=augment) for r in (tmp_path / "tree", packed)]
+    images = [torch.cat([batch.images for batch in d.train_dataloader()]).float() for d in sets]
+    difference = (images[0] - images[1]).abs().mean((1, 2, 3))
+    assert len(difference) >= 8 and difference.max() < 8, difference
+
+
 def test_a_tree_reads_its_files(tree):
     read = scan(tree).read
     assert isinstance(read, partial)
     assert read("rose/000.jpg") == read_file(str(tree / "rose/000.jpg"))
     with pytest.raises(ImageFileError, match=r"rose/gone.jpg can't be read"):
         read("rose/gone.jpg")
+
+
+# Images that are smaller than what is asked for
+
+
+@pytest.mark.parametrize("name", ["folder", "imagenet"])
+def test_shards_of_smaller_images_than_are_asked_for_are_noted(make_data, tree, tmp_path, name):
+    for split, short_side in (("train", 16), ("val", 18)):
+        pack(tree, tmp_path / "set" / split, short_side=short_side)
+
+    def notes(**options):
+        return make_data(name, root=str(tmp_path / "set"), **options).notes[1:]
+
+    assert notes(image_size=16) == notes(image_size=14, crop_pct=0.875) == []
+    assert notes(image_size=16, crop_pct=0.8) == [
+        "the shards were made with --short-side 16, and their images are enlarged to 20 "
+        "(data.image_size=16 / data.crop_pct): make them anew with scripts/prepare_imagenet.py "
+        "--short-side 20, or lower data.image_size"
+    ]
+    assert len(notes(image_size=17)) == 1
+    assert len(make_data("folder", root=str(tree), image_size=64).notes) == 1  # of the splits

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import transforms
 from torchvision.transforms import v2
 
 from mobilenets.data.decode import EncodedImage, decode_image
@@ -96,11 +97,71 @@ class Recorded(EncodedImage):
         return pixels
 
 
+def random_crop(scale=(0.08, 1.0), ratio=(0.75, 1.33)):
+    interpolation = v2.InterpolationMode.BILINEAR
+    return RandomResizedCrop(32, scale=scale, ratio=ratio, interpolation=interpolation)
+
+
+def boxes(crop, height, width, count=2000):
+    """(count, 4): top, left, height and width of the crops of the first samples of an epoch."""
+    drawn = []
+    for index in range(count):
+        with counted_rng(0, 0, index):
+            drawn.append(crop.draw(height, width))
+    return torch.tensor(drawn)
+
+
+@pytest.mark.parametrize(
+    ("size", "scale"), [((300, 300), (0.08, 1.0)), ((300, 400), (0.5, 1.0)), ((100, 500), (0.2, 1))]
+)
+def test_crops_are_distributed_as_torchvisions(size, scale):
+    """At the bounds of scale and ratio, and where many of the crops that are tried don't fit."""
+    ours = boxes(random_crop(scale), *size)
+    canvas = torch.empty(1, *size, device="meta")
+    get_params = transforms.RandomResizedCrop.get_params
+    with counted_rng(1, 0, 0):
+        theirs = torch.tensor([get_params(canvas, list(scale), [0.75, 1.33]) for _ in range(2000)])
+    for row in (ours.double().T, theirs.double().T):
+        top, left, height, width = row
+        assert top.min() >= 0 and left.min() >= 0 and height.min() > 0 and width.min() > 0
+        assert (top + height).max() <= size[0] and (left + width).max() <= size[1]
+    levels = torch.arange(1, 20, dtype=torch.float64) / 20
+    quantiles = [sample.double().quantile(levels, dim=0) for sample in (ours, theirs)]
+    difference = (quantiles[0] - quantiles[1]).abs() / torch.tensor([*size, *size])
+    assert difference.max() < 0.04
+
+
+def test_an_image_without_a_crop_that_fits_is_cropped_in_the_centre_as_torchvisions():
+    for size in ((42, 400), (400, 42), (300, 350)):
+        canvas = torch.empty(1, *size, device="meta")
+        scale, ratio = [5.0, 6.0], [0.75, 1.33]  # of more than there is
+        theirs = transforms.RandomResizedCrop.get_params(canvas, scale, ratio)
+        assert random_crop(scale, ratio).draw(*size) == theirs
+
+
+def test_an_image_made_smaller_has_the_crop_of_the_original():
+    crop = random_crop()
+    whole, half = boxes(crop, 500, 750), boxes(crop, 250, 375)
+    assert (whole / 2 - half).abs().max() <= 1
+    assert len({tuple(box) for box in half.tolist()}) > 1900
+    # As ImageNet's are reduced to a short side of 256, to 341.33 pixels in a row, rounded.
+    whole, small = boxes(crop, 375, 500), boxes(crop, 256, 341)
+    same = (whole * (256 / 375) - small).abs().amax(1) <= 1.5
+    assert same.double().mean() > 0.99
+
+
+def test_the_draws_after_a_crop_do_not_depend_on_the_images_size():
+    after = set()
+    for size in ((500, 750), (250, 375), (40, 400), (3, 2)):
+        with counted_rng(0, 0, 0):
+            random_crop().draw(*size)
+            after.add(torch.rand(1).item())
+    assert len(after) == 1
+
+
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
-def test_crops_are_torchvisions_whatever_is_decoded(file_format):
-    options = {"scale": (0.08, 1.0), "ratio": (0.75, 1.33)}
-    ours = RandomResizedCrop(32, interpolation=v2.InterpolationMode.BILINEAR, **options)
-    theirs = v2.RandomResizedCrop(32, antialias=True, **options)
+def test_a_crop_is_that_of_all_pixels_whatever_is_decoded(file_format):
+    crop = random_crop()
     rows = torch.linspace(0, 255, 301)[:, None].expand(301, 413)
     columns = torch.linspace(255, 0, 413).expand(301, 413)
     data = file_of(torch.stack([rows, columns, (rows + columns) / 2]).byte(), file_format)
@@ -109,9 +170,10 @@ def test_crops_are_torchvisions_whatever_is_decoded(file_format):
     for index in range(40):
         image = Recorded(data, "a", 3)
         with counted_rng(0, 0, index):
-            result = ours(image)
+            result = crop(image)
         with counted_rng(0, 0, index):
-            expected = theirs(pixels)
+            box = crop.draw(301, 413)
+        expected = v2.functional.resized_crop(pixels, *box, [32, 32], antialias=True)
         assert result.shape == (3, 32, 32) and result.dtype == torch.uint8
         error = (result.float() - expected).abs()
         assert min(image.decoded) >= 32
@@ -123,9 +185,7 @@ def test_crops_are_torchvisions_whatever_is_decoded(file_format):
 
 
 def test_a_crop_of_a_small_image_is_enlarged():
-    crop = RandomResizedCrop(
-        32, scale=(1.0, 1.0), ratio=(1.0, 1.0), interpolation=v2.InterpolationMode.BILINEAR
-    )
+    crop = random_crop((1.0, 1.0), (1.0, 1.0))
     image = Recorded(file_of(photo(3, 20, 20), "JPEG"), "a", 3)
     assert crop(image).shape == (3, 32, 32)
     assert image.decoded == (20, 20)
