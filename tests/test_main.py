@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -134,6 +135,32 @@ def test_a_resumed_run_goes_on_in_its_folder(script):
     ]
     assert not different
     assert any(key.startswith("ema.") for key in again["state_dict"])
+
+
+def test_a_run_of_an_earlier_version_is_evaluated_and_resumed(script):
+    """Settings that came after it, here those deleted from what it left, have today's values."""
+    options = ["data=fake", "data.num_samples=32", "data.batch_size=16", "trainer.max_epochs=1"]
+    assert train(script, *options)[0] == 0
+    trained = json.loads(Path("run/metrics.json").read_text())
+    for name in ("best.ckpt", "last.ckpt"):
+        checkpoint = torch.load(f"run/{name}", weights_only=True)
+        forget(checkpoint["mobilenets"]["config"])
+        torch.save(checkpoint, f"run/{name}")
+    config = yaml.safe_load(Path("run/config.yaml").read_text())
+    forget(config)
+    Path("run/config.yaml").write_text(yaml.safe_dump(config))
+
+    assert script("eval", "checkpoint=run")[0] == 0
+    evaluated = json.loads(Path("run/eval_test.json").read_text())
+    assert {key: evaluated[key] for key in trained} == trained
+    code, out, _ = script("train", "resume=run", "trainer.max_epochs=2")
+    assert code == 0 and "epoch   2/2" in out
+    again = read_checkpoint("run/last.ckpt").config
+    assert again["hardware"] == {"tune": True} and again["model"]["freeze"] == "none"
+
+
+def forget(config):
+    del config["model"]["freeze"], config["hardware"], config["data"]["augment"]["color_jitter"]
 
 
 def test_fine_tuning_on_a_folder_of_ones_own(script):

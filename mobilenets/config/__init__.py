@@ -4,8 +4,9 @@
 neither torch nor Lightning.
 """
 
-from mobilenets.config.checks import ConfigError, to_dict, train_config
+from mobilenets.config.checks import ConfigError, to_dict
 from mobilenets.config.entry import command_line, entry_point, run_folder
+from mobilenets.config.saved import train_config
 from mobilenets.config.schema import EvalConfig, TrainConfig
 
 __all__ = [

@@ -54,15 +54,6 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def train_config(values: Mapping[str, Any]) -> TrainConfig:
-    """The config that a checkpoint carries.
-
-    Raises:
-        ConfigError: it has settings of another version, or wrong ones.
-    """
-    return checked(TrainConfig, values)
-
-
 def build(cls: type[Config], values: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
     """The dataclass `cls` from plain nested values, with None for what is wrong; the problems."""
     problems: list[Problem] = []

@@ -12,8 +12,11 @@ from mobilenets.config.compose import (
     compose,
     flat,
     parsed,
+    plain,
     quoted,
 )
+from mobilenets.config.pretrained import as_overrides
+from mobilenets.config.saved import completed
 from mobilenets.config.schema import TrainConfig
 from mobilenets.config.values import show
 
@@ -38,9 +41,10 @@ def resume(command: Command, run: str) -> Command:
         raise ConfigError([Problem("resume", str(error)), *problems]) from error
     search = f"hydra.searchpath=[{quoted(f'file://{CONFIGS}')}]"
     source = Source(folder, "config", (search, *HYDRA))
-    before = compose(TrainConfig, Command(source, [])).config
+    added = since(source)
+    before = compose(TrainConfig, Command(source, added)).config
 
-    problems, overrides = [], []
+    problems, overrides = [], [*added]
     for text in command.overrides:
         override = parsed(text)
         key, value = (override.key_or_group, override.value()) if override else ("", None)
@@ -63,6 +67,17 @@ def resume(command: Command, run: str) -> Command:
     if problems:
         raise ConfigError(problems)
     return resumed
+
+
+def since(source: Source) -> list[str]:
+    """Overrides that set what a run's config lacks: the settings that came after it began."""
+    composed, _ = attempt(TrainConfig, Command(source, []))
+    if composed is None:
+        return []
+    saved = plain(composed.omega)
+    old, new = flat(saved), flat(completed(saved))
+    added = {k: v for k, v in new.items() if k not in old and not isinstance(v, dict)}
+    return [f"++{text}" for text in as_overrides(added)]
 
 
 def find_run(text: str) -> tuple[Path, Path]:

@@ -27,7 +27,7 @@ def test_all_that_is_wrong_with_plain_data_is_listed(values):
     values["data"]["augment"] = None
     del values["trainer"]
     with pytest.raises(ConfigError) as error:
-        train_config(values)
+        checked(TrainConfig, values)
     assert error.value.problems == [
         "seed: 'x' is not a whole number",
         "model.widht_mult: did you mean model.width_mult?",

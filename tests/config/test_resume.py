@@ -82,6 +82,26 @@ def test_every_change_is_named_with_the_old_and_the_new_value(run):
     ]  # fmt: skip
 
 
+def test_a_run_of_an_earlier_version_goes_on_with_todays_value_of_what_it_lacks(run):
+    whole = resumed(run)
+    config = OmegaConf.load(run / "config.yaml")
+    del config.model.freeze, config.model.stages, config.hardware, config.data.augment.color_jitter
+    del config.data.class_names, config.schedule.interval
+    OmegaConf.save(config, run / "config.yaml")
+    before = (run / "config.yaml").read_text()
+    assert resumed(run) == whole
+    assert not resumed(run, "hardware.tune=false").hardware.tune
+    assert problems(run, "schedule.interval=epoch") == [
+        "schedule.interval: 'step' in the resumed run, 'epoch' now; only trainer.*, hardware.* and "
+        "where the data is may change"
+    ]
+    # As Lightning's ddp starts the other processes: what came after stands in the command already.
+    command = resume(Command(Source(CONFIGS, "train"), []), str(run))
+    again = resume(Command(Source(run, "config"), command.overrides), str(run))
+    assert compose(TrainConfig, again).config == whole
+    assert (run / "config.yaml").read_text() == before
+
+
 def test_resume_and_weights_contradict(run):
     assert problems(run, "model.weights=/w.pth") == [
         "model.weights: a resumed run has its own weights; give this or resume, not both"
