@@ -10,7 +10,7 @@ from pathlib import Path
 from mobilenets.imports import UNUSED, lean_imports
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {*UNUSED, "sklearn", "pandas", "onnx", "jsonargparse", "torch._inductor.compile_fx"}
+HEAVY = {*UNUSED, "timm", "sklearn", "pandas", "onnx", "jsonargparse", "torch._inductor.compile_fx"}
 
 
 def python(code, folder):
@@ -21,7 +21,7 @@ def python(code, folder):
 
 
 def test_a_first_step_loads_nothing_that_it_does_not_use(tmp_path):
-    argv = ["train.py", "data=fake", "data.num_samples=100", "model.width_mult=0.25"]
+    argv = ["train.py", "model.width_mult=0.25"]
     argv += ["trainer.fast_dev_run=true", "trainer.accelerator=cpu", "hydra.run.dir=run"]
     code = f"""
 import runpy, sys

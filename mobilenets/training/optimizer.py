@@ -1,15 +1,22 @@
 """Optimizers: which parameters they decay, and at which rates they learn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
-from timm.optim import RMSpropTF, param_groups_layer_decay, param_groups_weight_decay
 from torch import nn
+
+
+def rmsprop_tf(*args: Any, **options: Any) -> torch.optim.Optimizer:
+    """TensorFlow's form of RMSprop: eps inside the root, the rate inside the momentum."""
+    from timm.optim import RMSpropTF  # takes a while, and no other optimizer needs it
+
+    return RMSpropTF(*args, **options)
+
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
-    "rmsprop": RMSpropTF,  # TensorFlow's form: eps inside the root, the rate inside the momentum
+    "rmsprop": rmsprop_tf,
     "adamw": torch.optim.AdamW,
 }
 FUSED = ("sgd", "adamw")  # these update all parameters in one kernel
@@ -39,15 +46,19 @@ def create_optimizer(
             of `net.features` and the classifier (BEiT's rule, arXiv 2106.08254).
         head_lr_mult: multiplies the classifier's rate.
     """
-    exclusions: dict[str, Any] = {
-        "weight_decay_exclude_1d": not decay_norm_and_bias,
-        "no_weight_decay_list": () if decay_depthwise else depthwise_weights(net),
-    }
+    undecayed = () if decay_depthwise else depthwise_weights(net)
     if layer_decay is None and head_lr_mult == 1:
-        groups = param_groups_weight_decay(net, weight_decay, **exclusions)
+        groups = groups_by_decay(net, weight_decay, decay_norm_and_bias, undecayed)
     else:
-        decay = 1.0 if layer_decay is None else layer_decay
-        groups = param_groups_layer_decay(net, weight_decay, layer_decay=decay, **exclusions)
+        from timm.optim import param_groups_layer_decay
+
+        groups = param_groups_layer_decay(
+            net,
+            weight_decay,
+            layer_decay=1.0 if layer_decay is None else layer_decay,
+            weight_decay_exclude_1d=not decay_norm_and_bias,
+            no_weight_decay_list=undecayed,
+        )
         head = set(net.get_submodule("classifier").parameters())
         for group in groups:  # all of one layer
             group["lr"] = lr * group.pop("lr_scale")
@@ -60,6 +71,22 @@ def create_optimizer(
     # Lightning refuses to clip gradients that the optimizer itself would unscale (16-mixed).
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
+
+
+def groups_by_decay(
+    net: nn.Module, weight_decay: float, decay_norm_and_bias: bool, undecayed: Collection[str]
+) -> list[dict[str, Any]]:
+    """The trainable parameters that aren't decayed, then those that are, if there are any of each.
+
+    The groups of timm's `param_groups_weight_decay`, in its order: checkpoints count on it.
+    """
+    groups: dict[float, list[nn.Parameter]] = {0.0: [], weight_decay: []}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            norm_or_bias = parameter.ndim <= 1 or name.endswith(".bias")
+            left_out = name in undecayed or (norm_or_bias and not decay_norm_and_bias)
+            groups[0.0 if left_out else weight_decay].append(parameter)
+    return [{"params": members, "weight_decay": w} for w, members in groups.items() if members]
 
 
 def start_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:

@@ -1,4 +1,5 @@
 import torch
+from sklearn.datasets import load_digits
 
 from mobilenets.data.digits import read_digits
 
@@ -12,6 +13,14 @@ def test_digits_are_scikit_learns_scans_on_the_full_scale():
     assert labels.dtype == torch.int64 and torch.bincount(labels).min() > 170
     # The first scan, a zero, is dark in its middle and bright on its ring.
     assert labels[0] == 0 and images[0, 0, 3, 4] == 0 and images[0, 0, 1, 3] > 200
+
+
+def test_digits_are_those_that_scikit_learn_itself_reads():
+    theirs = load_digits()
+    images, labels = read_digits(class_names=None)[0]["train"]
+    scans = torch.from_numpy(theirs.images).mul(255 / 16).round().to(torch.uint8)
+    assert torch.equal(images[:, 0], scans) and images.is_contiguous()
+    assert torch.equal(labels, torch.from_numpy(theirs.target))
 
 
 def test_digits_may_be_renamed():

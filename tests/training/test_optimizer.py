@@ -3,10 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.optim import param_groups_weight_decay
 from torch import nn
 
 from mobilenets.models import create_model
 from mobilenets.training import OPTIMIZERS, create_optimizer
+from mobilenets.training.optimizer import depthwise_weights, groups_by_decay
 
 
 def decayed(net: nn.Module, **options) -> set[str]:
@@ -40,6 +42,29 @@ def test_frozen_parameters_are_left_out():
     net.bias.requires_grad_(False)
     optimizer = create_optimizer(net, "sgd", lr=0.1)
     assert [p for group in optimizer.param_groups for p in group["params"]] == [net.weight]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+@pytest.mark.parametrize("frozen", [0, 4, None])
+@pytest.mark.parametrize("weight_decay", [0, 0.0, 1e-4])
+@pytest.mark.parametrize("norm_and_bias", [False, True])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_the_groups_are_timms_in_its_order(name, frozen, weight_decay, norm_and_bias, depthwise):
+    """A checkpoint of an optimizer knows its parameters by their place alone."""
+    net = create_model(name, width_mult=0.25, num_classes=10)
+    net.features[:frozen].requires_grad_(False)
+    undecayed = () if depthwise else depthwise_weights(net)
+    ours = groups_by_decay(net, weight_decay, norm_and_bias, undecayed)
+    theirs = param_groups_weight_decay(
+        net,
+        weight_decay,
+        weight_decay_exclude_1d=not norm_and_bias,
+        no_weight_decay_list=undecayed,
+    )
+    assert [group.keys() for group in ours] == [group.keys() for group in theirs]
+    for group, other in zip(ours, theirs, strict=True):
+        assert group["weight_decay"] == other["weight_decay"]
+        assert [id(p) for p in group["params"]] == [id(p) for p in other["params"]]
 
 
 # Rates by layer
