@@ -7,7 +7,6 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
@@ -15,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from mobilenets.data import Batch
 from mobilenets.data.randomness import counter_hash
 from mobilenets.models import fold_batchnorm
+from mobilenets.training.average import WeightAverage
 from mobilenets.training.kernels import speed_up
 from mobilenets.training.schedule import Schedule
 from mobilenets.weights import RECORD_KEY
@@ -53,10 +53,7 @@ class Classifier(pl.LightningModule):
         if channels_last:
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net = speed_up(net)
-        # Warm-up of the decay, or a short run would average its random start.
-        self.ema = ModelEmaV3(net, decay=ema_decay, use_warmup=True) if ema_decay else None
-        if self.ema is not None:
-            self.ema.requires_grad_(False)  # ddp waits for the gradients of what requires any
+        self.ema = WeightAverage(net, ema_decay) if ema_decay else None
         self.optimizer = optimizer
         self.schedule = schedule
         self.mixing = mixing
@@ -89,6 +86,11 @@ class Classifier(pl.LightningModule):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         return optimizer
+
+    def on_train_start(self) -> None:
+        """Has the average follow the net, now that it is on its device in its number format."""
+        if self.ema is not None:
+            self.ema.follow(self.net)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Sets the learning rates and the seed from the position alone."""
@@ -139,7 +141,7 @@ class Classifier(pl.LightningModule):
         """The optimizer's step, and the average's."""
         super().optimizer_step(*args, **kwargs)
         if self.ema is not None:
-            self.ema.update(self.net, step=self.global_step + 1)  # it counts this one later
+            self.ema.update(self.global_step + 1)  # it counts this one later
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's loss and accuracies."""

@@ -250,7 +250,7 @@ def test_the_average_moves_with_the_optimizer_not_with_the_batch(accumulate, tmp
     average = start
     steps = [k for k in range(5) if (k + 1) % accumulate == 0 or k == 4]
     for count, k in enumerate(steps, start=1):
-        decay = trained.ema.get_decay(count)
+        decay = trained.ema.decay_at(count)
         average = decay * average + (1 - decay) * seen.history[k]
     torch.testing.assert_close(trained.ema.module.features[0][0].weight, average)
     assert trained.eval_net is trained.ema.module
