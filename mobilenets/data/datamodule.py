@@ -133,6 +133,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.test_split = "test"  # the split that `test_dataloader` reads
         self.notes: list[str] = []
         self.splits: dict[str, MemorySet] | dict[str, FileSet] = {}
+        self._val_loader: DataLoader[Batch] | None = None
         self._normalize = Normalize(self.preprocessing)
         self._augment_batch = self._make_augment_batch() if name in IN_MEMORY else None
 
@@ -161,11 +162,16 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in the order of (seed, epoch); a ragged last one is left out."""
+        if self.num_workers and self.sizes["val"]:
+            self._val_loader = self.eval_dataloader("val")
+            _start_workers(self._val_loader)
         return self._loader("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The validation split in order; an empty list if there is none."""
-        return self.eval_dataloader("val") if self.sizes["val"] else []
+        if not self.sizes["val"]:
+            return []
+        return self._val_loader or self.eval_dataloader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The split named by `test_split`, in order."""
@@ -276,3 +282,16 @@ class ImageDataModule(pl.LightningDataModule):
             # generator, where dropout and mixing draw from.
             generator=torch.Generator(),
         )
+
+
+def _start_workers(loader: DataLoader[Batch]) -> None:
+    """Fork a loader's workers, with nothing to load yet.
+
+    A fork shares this process's pages, and whichever is written afterwards is copied: of a process
+    in training that is gigabytes, of one that hasn't begun next to nothing.
+    """
+    order = loader.sampler
+    assert isinstance(order, BatchOrder)
+    bounds, order.bounds = order.bounds, order.bounds[:1]
+    iter(loader)
+    order.bounds = bounds

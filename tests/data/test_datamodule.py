@@ -1,3 +1,4 @@
+import multiprocessing
 import pickle
 from types import SimpleNamespace
 
@@ -197,6 +198,23 @@ def test_the_number_of_workers_changes_nothing(make_data, tree):
         runs[-1] += epoch_of(data, data.test_dataloader())
     assert equal(runs[0], runs[1]) and equal(runs[0], runs[2])
     assert not equal(runs[0][:2], runs[0][2:4])
+
+
+@workers
+def test_workers_of_validation_are_there_before_training_begins(make_data, tree):
+    """A fork in mid-training would copy gigabytes."""
+    data = make_data("folder", root=str(tree), test_fraction=0.2, num_workers=2)
+    before = set(multiprocessing.active_children())
+    train = iter(data.train_dataloader())
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 4
+    next(train)
+    for _ in range(2):
+        images = [batch.images for batch in data.val_dataloader()]
+        expected = [batch.images for batch in data.eval_dataloader("val")]
+        assert len(images) == len(expected) > 0
+        assert all(map(torch.equal, images, expected))
+    assert workers <= set(multiprocessing.active_children())
 
 
 @workers
