@@ -25,7 +25,7 @@ def main(config: TrainConfig) -> None:
         from mobilenets.models import create_model
 
     reports.quiet_lightning()
-    tuned = training.tune(config.hardware.tune, config.trainer.accelerator)
+    tuned = training.tune(config.hardware.tune, config.trainer.accelerator, kernels=True)
     folder, settings = run_folder(), to_dict(config)
     pl.seed_everything(config.seed, verbose=False)
 
@@ -54,13 +54,13 @@ def main(config: TrainConfig) -> None:
 
     best, last = training.checkpoints(folder)
     stopping = training.early_stopping(config.early_stopping)
-    by_rule = training.EvaluateByRule()
+    hardware = training.EvaluateByRule(), training.ReturnMemory()
     freezing = training.freezing(net, config.model.freeze, config.model.unfreeze)
     trainer = pl.Trainer(
         **config.trainer.options(),
         default_root_dir=folder,
         logger=reports.RunLogger(folder),
-        callbacks=[*reports.callbacks(data, settings), *freezing, *stopping, by_rule, best, last],
+        callbacks=[*reports.callbacks(data, settings), *freezing, *stopping, *hardware, best, last],
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
     )

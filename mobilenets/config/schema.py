@@ -88,7 +88,7 @@ def _on_terminal(enabled: bool | None) -> bool:
 class HardwareConfig:
     """How the process uses the machine."""
 
-    tune: bool = setting("set up malloc, threads, TF32 and cuDNN for speed")
+    tune: bool = setting("set up malloc, threads, TF32 and cuDNN for speed; compile kernels")
 
 
 # train.py

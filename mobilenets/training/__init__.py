@@ -3,7 +3,7 @@
 from mobilenets.training.callbacks import checkpoints, early_stopping
 from mobilenets.training.classifier import Classifier
 from mobilenets.training.freezing import Freezing, freezing
-from mobilenets.training.hardware import EvaluateByRule, tune
+from mobilenets.training.hardware import EvaluateByRule, ReturnMemory, tune
 from mobilenets.training.optimizer import OPTIMIZERS, create_optimizer
 from mobilenets.training.schedule import SCHEDULES, Schedule
 
@@ -13,6 +13,7 @@ __all__ = [
     "Classifier",
     "EvaluateByRule",
     "Freezing",
+    "ReturnMemory",
     "Schedule",
     "checkpoints",
     "create_optimizer",

@@ -12,12 +12,13 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from mobilenets.cpus import num_cpus
+from mobilenets.training.kernels import load_native
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # malloc.h
 MIB = 2**20
 
 
-def tune(enabled: bool, accelerator: str = "auto") -> list[str]:
+def tune(enabled: bool, accelerator: str = "auto", *, kernels: bool = False) -> list[str]:
     """Sets the process up for the run; returns in words what was done.
 
     To be called before anything large is allocated. On a CPU: memory that is freed stays with the
@@ -29,14 +30,18 @@ def tune(enabled: bool, accelerator: str = "auto") -> list[str]:
         enabled: False gives the precision of multiplications and cuDNN's choice that torch has from
             the start, and leaves the rest alone.
         accelerator: the Trainer's, by which CUDA is used or not.
+        kernels: compile those of training, for a CPU.
     """
     fast = enabled and accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     # Set either way: the jobs of a sweep share a process.
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.benchmark = fast
+    compiled = load_native(enabled and kernels and not fast)
     if not enabled:
         return []
     done = ["malloc keeps its memory"] if keep_memory() else []
+    if compiled:
+        done.append("compiled kernels")
     if num_threads := limit_threads():
         done.append(f"as many threads as CPUs allotted ({num_threads})")
     return [*done, "TF32"] if fast else done
@@ -53,7 +58,7 @@ def keep_memory() -> bool:
     # glibc up to 2.34 takes no threshold above 32 MiB, but no mapping at all.
     unmapped = libc.mallopt(M_MMAP_THRESHOLD, 1024 * MIB) or libc.mallopt(M_MMAP_MAX, 0)
     untrimmed = libc.mallopt(M_TRIM_THRESHOLD, -1)
-    padded = libc.mallopt(M_TOP_PAD, 256 * MIB)
+    padded = libc.mallopt(M_TOP_PAD, 64 * MIB)
     return bool(unmapped and untrimmed and padded)
 
 
@@ -121,3 +126,16 @@ class EvaluateByRule(Callback):
 
     on_test_start = on_validation_start
     on_test_end = on_validation_end
+
+
+class ReturnMemory(Callback):
+    """Gives the memory that training has kept (`keep_memory`) back at its end.
+
+    The test's workers are forked then, and for each page that the fork shares the kernel copies
+    what this process writes next.
+    """
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Returns what is free."""
+        if libc := _glibc():
+            libc.malloc_trim(0)

@@ -126,8 +126,9 @@ def train_resident(cell: Cell) -> dict[str, float]:
     import torch
     import torch.nn.functional as F
 
-    from mobilenets.training import Classifier, create_optimizer
+    from mobilenets.training import Classifier, create_optimizer, tune
 
+    tune(True, kernels=True)
     net = Classifier(our_net(cell), NUM_CLASSES).net.to(device())  # with its faster modules
     optimizer = create_optimizer(
         net, "sgd", lr=0.05, weight_decay=5e-4, momentum=0.9, nesterov=True

@@ -17,7 +17,7 @@ LOOKING = 0.02  # the share of a core that looking may take
 # glibc keeps what was freed instead of giving it back to the system and faulting it in again.
 ALLOCATOR = {
     "GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={2**30}:"
-    f"glibc.malloc.trim_threshold={2**40}:glibc.malloc.top_pad={2**28}"
+    f"glibc.malloc.trim_threshold={2**40}:glibc.malloc.top_pad={2**26}"
 }
 
 

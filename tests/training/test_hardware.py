@@ -42,7 +42,7 @@ def calls(monkeypatch):
 
 def test_malloc_keeps_what_is_freed(calls):
     assert keep_memory()
-    assert dict(calls["made"]) == {-3: 2**30, -1: -1, -2: 256 * 2**20}
+    assert dict(calls["made"]) == {-3: 2**30, -1: -1, -2: 64 * 2**20}
 
 
 def test_an_old_glibc_that_refuses_the_threshold_maps_nothing_at_all(calls):
@@ -113,6 +113,38 @@ print(min(faults() for _ in range(5)))  # the kernel may take pages away in betw
     }
     assert faults["on"] < 20
     assert faults["off"] > 90, "one for each page, were it a huge one of 2 MiB"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
+def test_the_end_of_training_gives_its_memory_back():
+    if hardware._glibc() is None:
+        pytest.skip("the C library is not glibc")
+    code = """
+import torch
+from mobilenets.training import ReturnMemory, tune
+tune(True, "cpu")
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+before = resident()
+blocks = [torch.ones(2**24) for _ in range(4)]  # of 64 MiB
+rest = torch.ones(2**10)  # above them, so that the heap can't just be cut
+del blocks
+kept = resident()
+ReturnMemory().on_fit_end(None, None)
+print(kept - before, resident() - before)
+"""
+    kept, left = map(int, subprocess.check_output([sys.executable, "-c", code]).split())
+    assert kept > 4 * 2**26 > 2**26 > left
+
+
+def test_kernels_are_compiled_if_asked_on_a_cpu(monkeypatch, calls):
+    monkeypatch.setattr(hardware, "load_native", lambda wanted: wanted)
+    said = "compiled kernels"
+    assert said in tune(True, "cpu", kernels=True)
+    assert said not in tune(True, "cpu")
+    assert said not in tune(False, "cpu", kernels=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert said not in tune(True, "auto", kernels=True)
 
 
 def test_threads_are_no_more_than_the_cpus_allotted(monkeypatch):

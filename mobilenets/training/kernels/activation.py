@@ -1,4 +1,4 @@
-"""Layers that compute the same, faster: the one place where modules of a net are swapped."""
+"""An activation that keeps its output for backward."""
 
 from typing import Any
 
@@ -21,24 +21,6 @@ class OutputReLU6(nn.ReLU6):
         if self.inplace and is_trained():
             return _OutputReLU6.apply(x)
         return super().forward(x)
-
-
-# To add a compiled kernel, add a line: a module's type, and a subclass that computes the same with
-# the same attributes. A fused pair is a subclass of the container that holds both.
-FASTER: dict[type[nn.Module], type[nn.Module]] = {
-    nn.ReLU6: OutputReLU6,
-}
-
-
-def speed_up(net: nn.Module) -> nn.Module:
-    """Lets the modules of a net compute faster in training; returns the net.
-
-    Only their classes change: parameters, hooks and the keys of the state dict are the same
-    objects. Compiled or exported, they do what PyTorch's own do.
-    """
-    for module in net.modules():
-        module.__class__ = FASTER.get(type(module), type(module))
-    return net
 
 
 def is_trained() -> bool:

@@ -1,0 +1,115 @@
+"""A convolution without oneDNN's slow paths on small maps."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from mobilenets.training.kernels.activation import is_trained
+
+MATMUL_PIXELS = 7 * 7  # of a map, up to which a pointwise convolution is a matrix product
+Pair = tuple[int, int]
+
+
+class SmallMapConv2d(nn.Conv2d):
+    """A convolution that stays cheap on the small maps of the last blocks, on a CPU in float32.
+
+    There oneDNN has two weak spots, which images of 32 pixels meet in both nets. Its fast kernel
+    for the gradient of depthwise weights takes no map with fewer rows than the kernel: what it
+    falls back on took 90 ms for 512 channels of 2 x 2, batch 128, where this takes 1 ms. And its
+    pointwise convolutions of maps of 7 x 7 and below need 1.2 to 3.7 times as long as a matrix
+    product. Outputs and gradients are those of nn.Conv2d up to rounding.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
+        if self._is_plain(x):
+            if self._is_pointwise() and is_small_channels_last(x):
+                by_pixel = x.permute(0, 2, 3, 1)  # (N, H, W, C)
+                return F.linear(by_pixel, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+            if is_trained() and self._is_depthwise() and x.shape[2] < self._onednn_rows():
+                geometry = (self.stride, self.padding, self.dilation)
+                return _DepthwiseConv2d.apply(x, self.weight, *geometry)
+        return super().forward(x)
+
+    def _is_plain(self, x: Tensor) -> bool:
+        plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
+        plain = plain and x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
+        return plain and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+    def _is_pointwise(self) -> bool:
+        unit = self.kernel_size == self.stride == (1, 1)
+        return unit and self.padding == (0, 0) and self.groups == 1
+
+    def _is_depthwise(self) -> bool:
+        return self.groups == self.in_channels == self.out_channels and self.bias is None
+
+    def _onednn_rows(self) -> int:
+        """What jit_uni_dw_convolution_bwd_weights asks for."""
+        assert not isinstance(self.padding, str)
+        return self.kernel_size[0] + -self.padding[0] % self.stride[0]
+
+
+def is_small_channels_last(x: Tensor) -> bool:
+    """Whether maps (N, C, H, W) are small matrices, a row for each pixel, as they lie in memory."""
+    by_pixel = x.is_contiguous(memory_format=torch.channels_last)
+    return by_pixel and x.shape[2] * x.shape[3] <= MATMUL_PIXELS
+
+
+class _DepthwiseConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = stride, padding, dilation
+        return F.conv2d(x, weight, None, stride, padding, dilation, groups=len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation = ctx.geometry
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            geometry = (stride, padding, dilation, False, (0, 0), len(weight))
+            only_x = (True, False, False)
+            grad_x, *_ = torch.ops.aten.convolution_backward(
+                grad, x, weight, None, *geometry, only_x
+            )
+        if ctx.needs_input_grad[1]:
+            grad_weight = depthwise_weight_grad(grad, x, weight, stride, padding, dilation)
+        return grad_x, grad_weight, None, None, None
+
+
+def depthwise_weight_grad(
+    grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
+) -> Tensor:
+    """The gradient of depthwise weights, (C, 1, kh, kw), from that of the output, (N, C, H', W').
+
+    Each tap is the sum over all places of the output's gradient times the input that it met there.
+    """
+    result = torch.zeros_like(weight)
+    taps = [
+        [
+            (tap, *_met(x.shape[2 + axis], grad.shape[2 + axis], stride[axis], offset))
+            for tap in range(weight.shape[2 + axis])
+            for offset in [tap * dilation[axis] - padding[axis]]
+        ]
+        for axis in (0, 1)
+    ]
+    for i, rows, x_rows in taps[0]:
+        for j, columns, x_columns in taps[1]:
+            met = grad[:, :, rows, columns] * x[:, :, x_rows, x_columns]
+            result[:, 0, i, j] = met.sum((0, 2, 3))  # nothing met: 0
+    return result
+
+
+def _met(size: int, out_size: int, stride: int, offset: int) -> tuple[slice, slice]:
+    """The outputs for which a tap lies inside the map, and the inputs that it meets there."""
+    first = max(0, -(offset // stride))
+    end = max(first, min(out_size, (size - 1 - offset) // stride + 1))
+    start = first * stride + offset
+    return slice(first, end), slice(start, start + (end - first) * stride, stride)
