@@ -50,7 +50,7 @@ def main(config: TrainConfig) -> None:
         ),
     )
     if config.compile:
-        net.compile()  # in place: the keys of the state dict stay as they are
+        training.compile_net(net, config.trainer.accelerator)
 
     best, last = training.checkpoints(folder)
     stopping = training.early_stopping(config.early_stopping)

@@ -3,7 +3,7 @@
 from mobilenets.training.callbacks import checkpoints, early_stopping
 from mobilenets.training.classifier import Classifier
 from mobilenets.training.freezing import Freezing, freezing
-from mobilenets.training.hardware import EvaluateByRule, ReturnMemory, tune
+from mobilenets.training.hardware import EvaluateByRule, ReturnMemory, compile_net, tune
 from mobilenets.training.optimizer import OPTIMIZERS, create_optimizer
 from mobilenets.training.schedule import SCHEDULES, Schedule
 
@@ -16,6 +16,7 @@ __all__ = [
     "ReturnMemory",
     "Schedule",
     "checkpoints",
+    "compile_net",
     "create_optimizer",
     "early_stopping",
     "freezing",

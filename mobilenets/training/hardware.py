@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 
 from mobilenets.cpus import num_cpus
 from mobilenets.training.kernels import load_native
@@ -32,7 +33,7 @@ def tune(enabled: bool, accelerator: str = "auto", *, kernels: bool = False) -> 
         accelerator: the Trainer's, by which CUDA is used or not.
         kernels: compile those of training, for a CPU.
     """
-    fast = enabled and accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    fast = enabled and is_cuda(accelerator)
     # Set either way: the jobs of a sweep share a process.
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.benchmark = fast
@@ -45,6 +46,19 @@ def tune(enabled: bool, accelerator: str = "auto", *, kernels: bool = False) -> 
     if num_threads := limit_threads():
         done.append(f"as many threads as CPUs allotted ({num_threads})")
     return [*done, "TF32"] if fast else done
+
+
+def compile_net(net: nn.Module, accelerator: str = "auto") -> None:
+    """Compiles `net.forward` in place, so that the keys of the state dict stay as they are.
+
+    On CUDA with CUDA graphs, a launch for hundreds of kernels: training's batches have one shape.
+    """
+    net.compile(mode="reduce-overhead" if is_cuda(accelerator) else None)
+
+
+def is_cuda(accelerator: str) -> bool:
+    """Whether a Trainer with this accelerator uses CUDA."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def keep_memory() -> bool:

@@ -7,7 +7,13 @@ import torch
 from torch.backends import cudnn
 
 from mobilenets.training import hardware
-from mobilenets.training.hardware import EvaluateByRule, keep_memory, limit_threads, tune
+from mobilenets.training.hardware import (
+    EvaluateByRule,
+    compile_net,
+    keep_memory,
+    limit_threads,
+    tune,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +178,18 @@ def test_multiplications_are_fast_on_cuda_only_and_only_if_asked(
         assert cudnn.benchmark == fast
         torch.set_float32_matmul_precision("medium")
         cudnn.benchmark = not fast
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "mode"),
+    [("auto", "reduce-overhead"), ("cuda", "reduce-overhead"), ("cpu", None)],
+)
+def test_cuda_gets_graphs(monkeypatch, accelerator, mode):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    modes = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda net, mode: modes.append(mode))
+    compile_net(torch.nn.Identity(), accelerator)
+    assert modes == [mode]
 
 
 def test_without_it_nothing_is_done(calls):
