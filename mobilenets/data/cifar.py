@@ -10,18 +10,18 @@ import hashlib
 import io
 import pickle
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import download_url
 
 from mobilenets.data.memory import Labelled
+from mobilenets.download import download as fetch
 
 
 class _Layout(NamedTuple):
@@ -30,6 +30,7 @@ class _Layout(NamedTuple):
     url: str
     archive: str  # the name of the .tar.gz
     archive_md5: str
+    archive_sha256: str  # torchvision knows the weaker sum only
     folder: str  # the folder within it
     train: list[list[str]]
     test: list[list[str]]
@@ -42,11 +43,12 @@ class _Layout(NamedTuple):
         return dict(self.train + self.test)
 
     @classmethod
-    def of(cls, official: type[CIFAR10], labels_key: str) -> "_Layout":
+    def of(cls, official: type[CIFAR10], labels_key: str, sha256: str) -> "_Layout":
         return cls(
             url=official.url,
             archive=official.filename,
             archive_md5=official.tgz_md5,
+            archive_sha256=sha256,
             folder=official.base_folder,
             train=official.train_list,
             test=official.test_list,
@@ -56,9 +58,19 @@ class _Layout(NamedTuple):
         )
 
 
+# Of an archive: the largest of the two has 169 MB, and its largest member 155 MB.
+MAX_ARCHIVE, MAX_MEMBER, MAX_MEMBERS = 1 << 28, 1 << 28, 100
 LAYOUTS = {
-    "cifar10": _Layout.of(CIFAR10, labels_key="labels"),
-    "cifar100": _Layout.of(CIFAR100, labels_key="fine_labels"),
+    "cifar10": _Layout.of(
+        CIFAR10,
+        labels_key="labels",
+        sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+    ),
+    "cifar100": _Layout.of(
+        CIFAR100,
+        labels_key="fine_labels",
+        sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    ),
 }
 
 
@@ -138,11 +150,8 @@ def _obtain(layout: _Layout, root: Path, download: bool) -> Path:
     if not download:
         raise ValueError(f"{target} is missing: {by_hand}, or set data.download=true")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
-            download_url(layout.url, folder, layout.archive, layout.archive_md5)
-            (Path(folder) / layout.archive).replace(target)
-    except (OSError, RuntimeError) as error:
+        fetch(layout.url, target, layout.archive_sha256, MAX_ARCHIVE)
+    except (OSError, HTTPException, ValueError) as error:
         raise ValueError(
             f"{target} is missing and downloading it failed ({error}): {by_hand}"
         ) from None
@@ -165,9 +174,11 @@ def _archive_files(layout: _Layout, archive: Path, verify: bool) -> Iterator[tup
     wanted = {f"{layout.folder}/{name}": name for name in [*layout.md5, layout.meta]}
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
+            for number, member in enumerate(tar):
+                if number == MAX_MEMBERS or member.size > MAX_MEMBER:
+                    raise tarfile.TarError(f"{member.name} is too much for it")
                 name = wanted.get(member.name.removeprefix("./"))
-                if name and (file := tar.extractfile(member)):
+                if name and member.isfile() and (file := tar.extractfile(member)):
                     yield name, file.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenets.weights.download import TIMEOUT, offline, reason, too_large
+from mobilenets.download import TIMEOUT, too_large
+from mobilenets.weights.download import offline, reason
 from mobilenets.weights.files.limits import MAX_BYTES
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # of a Hub repository, the better first

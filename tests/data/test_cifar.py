@@ -115,6 +115,8 @@ def official(monkeypatch, folder=None, archive=None):
 def test_checksums_are_the_published_ones():
     assert cifar.LAYOUTS["cifar10"].archive_md5 == "c58f30108f718f92721af3b95e74349a"
     assert cifar.LAYOUTS["cifar100"].archive_md5 == "eb9058c3a382ffc7106e4002c42a8d85"
+    for layout in cifar.LAYOUTS.values():
+        assert layout.url.startswith("https://") and len(layout.archive_sha256) == 64
 
 
 def test_right_checksums_pass(folder, archive, monkeypatch):
@@ -145,34 +147,34 @@ def test_missing_data_says_what_to_put_where(tmp_path):
 
 @pytest.mark.parametrize(
     "failure",
-    [urllib.error.URLError("no route"), RuntimeError("File not found or corrupted.")],
+    [urllib.error.URLError("no route"), ValueError("its sha256 is another one")],
 )
 def test_failed_download_says_what_to_put_where(tmp_path, monkeypatch, failure):
-    def fail(url, folder, *rest):
-        (Path(folder) / "half.tar.gz").write_bytes(b"half of it")
+    def fail(*args):
         raise failure
 
-    monkeypatch.setattr(cifar, "download_url", fail)
+    monkeypatch.setattr(cifar, "fetch", fail)
     with pytest.raises(ValueError) as error:
         read(tmp_path / "data", download=True)
     message = str(error.value)
     assert f"{tmp_path / 'data' / 'cifar-10-python.tar.gz'} is missing" in message
     assert "downloading it failed" in message and "put it there" in message
-    assert contents(tmp_path / "data") == []
+    assert not (tmp_path / "data").exists()
 
 
 def test_download_arrives_whole_and_is_asked_for_once(archive, tmp_path, monkeypatch):
     asked = []
 
-    def fetch(url, folder, name, md5):
-        asked.append((url, md5))
-        (Path(folder) / name).write_bytes(archive.read_bytes())
+    def fetch(url, path, sha256, limit):
+        asked.append((url, sha256, limit))
+        path.parent.mkdir()
+        path.write_bytes(archive.read_bytes())
 
-    monkeypatch.setattr(cifar, "download_url", fetch)
+    monkeypatch.setattr(cifar, "fetch", fetch)
     for _ in range(2):
         check(*read(tmp_path / "data", download=True))
     layout = cifar.LAYOUTS["cifar10"]
-    assert asked == [(layout.url, layout.archive_md5)]
+    assert asked == [(layout.url, layout.archive_sha256, cifar.MAX_ARCHIVE)]
     assert contents(tmp_path / "data") == ["cifar-10-python.tar.gz"]
 
 
@@ -222,6 +224,26 @@ def test_a_damaged_archive_is_named(archive):
         read(archive)
     archive.write_bytes(b"<html>")
     with pytest.raises(ValueError, match=r"can't be read as a .tar.gz .*delete it and download"):
+        read(archive)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_not_read(archive, monkeypatch):
+    monkeypatch.setattr(cifar, "MAX_MEMBER", 1000)
+    with pytest.raises(ValueError, match=r"data_batch_\d is too much for it\): delete it and down"):
+        read(archive)
+    monkeypatch.undo()
+    monkeypatch.setattr(cifar, "MAX_MEMBERS", 5)
+    with pytest.raises(ValueError, match="is too much for it"):
+        read(archive)
+
+
+def test_links_in_an_archive_lead_nowhere(archive, tmp_path):
+    (tmp_path / "secret").write_bytes(b"secret")
+    with tarfile.open(archive, "w:gz") as tar:
+        link = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "secret")
+        tar.addfile(link)
+    with pytest.raises(ValueError, match="holds no data_batch_1"):
         read(archive)
 
 

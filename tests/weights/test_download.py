@@ -1,16 +1,11 @@
-"""A file of a URL comes from torch.hub's cache, or through a checked download, or not at all."""
+"""A file of a URL comes from torch.hub's cache, or is fetched into it, or neither."""
 
 import hashlib
-import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import URLError
-from urllib.request import Request
 
 import pytest
 
 from mobilenets.weights import download as module
-from mobilenets.weights.download import download
 from mobilenets.weights.fetch import fetch
 
 pytestmark = pytest.mark.usefixtures("caches")
@@ -77,83 +72,6 @@ def test_without_a_network_the_sentence_says_which_file_to_put_where(
     ],
 )
 def test_a_url_can_name_a_file_in_the_cache_only(url, file, checkpoints, monkeypatch):
-    monkeypatch.setattr(module, "download", lambda url, path, sha256: path.write_bytes(CONTENT))
+    monkeypatch.setattr(module, "download", lambda url, path, *_: path.write_bytes(CONTENT))
     assert fetch(https_name(url)).path == checkpoints / f"{SHA256[:8]}-{file}"
     assert len(list(checkpoints.iterdir())) == 1
-
-
-class Handler(BaseHTTPRequestHandler):
-    """/w.pth gives CONTENT, /endless no length and no end, /moved a redirect, others 404."""
-
-    def do_GET(self):
-        if self.path == "/moved":
-            self.send_response(302)
-            self.send_header("Location", "http://127.0.0.1:1/w.pth")
-            self.end_headers()
-        elif self.path in ("/w.pth", "/short", "/endless"):
-            self.send_response(200)
-            if self.path != "/endless":
-                self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT[: 1000 if self.path == "/short" else None])
-        else:
-            self.send_error(404)
-
-    def log_message(self, *args):
-        """Nothing on the console."""
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_a_download_is_checked_before_it_takes_its_place(server, tmp_path):
-    path = tmp_path / "new" / "w.pth"
-    download(f"{server}/w.pth", path, SHA256[:8], limit=len(CONTENT))
-    assert path.read_bytes() == CONTENT
-    assert list(path.parent.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o666 & ~current_umask()
-
-
-def current_umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@pytest.mark.parametrize(
-    ("file", "sha256", "limit", "kind", "sentence"),
-    [
-        ("w.pth", "0" * 64, 1 << 30, ValueError, f"sha256 is {SHA256}, not 0000"),
-        ("w.pth", SHA256, 255_999, ValueError, "larger than 255,999 bytes and was not fetched"),
-        ("endless", SHA256, 1000, ValueError, "larger than 1,000 bytes and was not fetched"),
-        ("short", SHA256, 1 << 30, Exception, "sha256 is|1000 bytes read"),
-        ("moved", SHA256, 1 << 30, OSError, "redirects to http://127.0.0.1:1/w.pth, which is not"),
-        ("none", SHA256, 1 << 30, OSError, "404"),
-    ],
-)
-def test_a_failed_download_leaves_the_old_file_and_nothing_else(
-    file, sha256, limit, kind, sentence, server, tmp_path
-):
-    path = tmp_path / "w.pth"
-    path.write_bytes(b"old")
-    with pytest.raises(kind, match=sentence) as error:
-        download(f"{server}/{file}", path, sha256, limit)
-    getattr(error.value, "close", lambda: None)()  # an HTTPError is the open answer
-    assert list(tmp_path.iterdir()) == [path]
-    assert path.read_bytes() == b"old"
-
-
-def test_a_redirect_to_https_is_followed():
-    request = Request("https://host/w.pth")
-    new = module._HttpsRedirects().redirect_request(
-        request, None, 302, "Found", {}, "https://cdn/w.pth"
-    )
-    assert new.full_url == "https://cdn/w.pth"

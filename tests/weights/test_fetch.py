@@ -81,7 +81,7 @@ def test_torchvisions_weights_come_with_their_preprocessing_and_classes(
 ):
     asked = []
 
-    def record(url, path, sha256):
+    def record(url, path, sha256, limit):
         asked.append((url, sha256))
         path.write_bytes(b"weights")
 
