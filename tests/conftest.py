@@ -1,10 +1,15 @@
 """What all tests share."""
 
+import runpy
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)  # the nets of the tests are too small to share out
 
@@ -37,3 +42,21 @@ def _randomise(model):
 def randomise():
     """randomise(model) -> the model in evaluation mode, with values that a trained net has."""
     return _randomise
+
+
+@pytest.fixture
+def script(monkeypatch, capsys, tmp_path):
+    """script("train", "model=...") -> (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *overrides):
+        monkeypatch.setattr(sys, "argv", [str(ROOT / f"{name}.py"), *overrides])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

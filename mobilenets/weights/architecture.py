@@ -1,6 +1,7 @@
 """What net a file's tensors are of: the options of `create_model`, read off names and shapes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from mobilenets.models import make_divisible
 from mobilenets.models import mobilenet_v1 as v1
 from mobilenets.models import mobilenet_v2 as v2
-from mobilenets.weights.layouts import Match
+from mobilenets.weights.layouts import Match, best_match
 
 PUBLISHED_WIDTHS = (1.0, 0.75, 0.5, 0.25, 0.35, 1.4, 1.3, 1.25, 0.1, 1.5, 2.0)
 OTHER_WIDTHS = tuple(hundredths / 100 for hundredths in range(1, 401))
@@ -31,6 +32,38 @@ def read_options(match: Match, state_dict: Mapping[str, Tensor]) -> dict[str, An
         "channels_per_group": None,
         **read(match, shapes),
     }
+
+
+def likeness(state_dict: Mapping[str, Tensor]) -> str:
+    """What tensors that fit no net asked for look like: the last line of an error, or nothing."""
+    if prefix := foreign_prefix(state_dict):
+        return f"\nall its names begin with {prefix!r}: save the state dict of the net itself"
+    match = best_match(_modules(state_dict))
+    try:
+        options = read_options(match, state_dict)
+    except (ValueError, LookupError):
+        return ""
+    return (
+        f"\nits tensors look like a {match.layout.model} of width {options['width_mult']:g} with "
+        f"{options['num_classes']} classes"
+    )
+
+
+def foreign_prefix(keys: Iterable[str]) -> str:
+    """What all names begin with and no net here knows: "student." of "student.stem.weight"."""
+    keys = list(keys)
+    columns = zip(*(key.split(".") for key in keys), strict=False)
+    shared = takewhile(lambda column: len(set(column)) == 1, columns)
+    prefix = "".join(f"{column[0]}." for column in shared)
+    if not prefix:
+        return ""
+    bare = [key.removeprefix(prefix) for key in keys]
+    known, known_bare = (len(best_match(_modules(names)).places) for names in (keys, bare))
+    return prefix if known_bare > known else ""
+
+
+def _modules(keys: Iterable[str]) -> set[str]:
+    return {key.rpartition(".")[0] for key in keys}
 
 
 Shapes = Mapping[str, tuple[int, ...]]

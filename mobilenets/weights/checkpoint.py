@@ -5,19 +5,22 @@ A .ckpt of a run and a .safetensors file of `save_model` carry the same record.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mobilenets import __version__
 from mobilenets.models import create_model
+from mobilenets.weights.architecture import likeness
 from mobilenets.weights.files import IN_FOLDERS, Stored
 
 RECORD_KEY = "mobilenets"  # the entry of a file that holds the record
+T = TypeVar("T")
 COUNTER = ".num_batches_tracked"  # of a norm; its value is not used, and many files lack it
 
 
@@ -101,14 +104,17 @@ class Weights:
 def record_of(stored: Stored) -> dict[str, Any] | None:
     """The record in a file, of safetensors a text of JSON; None if it is not one of ours."""
     record = stored.content.get(RECORD_KEY)
-    return json.loads(record) if isinstance(record, str) else record
+    if isinstance(record, str):
+        with suppress(ValueError):  # `from_record` says that it is damaged
+            return json.loads(record)
+    return record
 
 
 def from_record(source: str, path: Path, stored: Stored, record: Mapping[str, Any]) -> Weights:
     """The weights of one of our own files.
 
     Raises:
-        ValueError: the tensors are not those of the net that the record names.
+        ValueError: the record is damaged, or the tensors are not those of the net that it names.
     """
     try:
         weights = Weights(
@@ -116,45 +122,74 @@ def from_record(source: str, path: Path, stored: Stored, record: Mapping[str, An
             path=path,
             origin=f"mobilenets {record['version']}, {stored.format}",
             model=record["model"]["name"],
-            options=record["model"]["options"],
+            options=_a(dict, record["model"]["options"]),
             state_dict=stored.tensors,
-            class_names=record["class_names"],
-            preprocessing=record["preprocessing"],
-            config=record["config"] or {},
-            metrics=record.get("metrics", {}) | _test_metrics(path),
+            class_names=[_a(str, name) for name in _a(list, record["class_names"])],
+            preprocessing=_a(dict, record["preprocessing"]),
+            config=_a(dict, record["config"] or {}),
+            metrics=_a(dict, record.get("metrics", {})) | _test_metrics(path),
             command=record.get("command"),
             ignored=stored.ignored,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} has a damaged record ({error!r}): get the file again") from error
     check_tensors(weights)
+    names, num_classes = weights.class_names, weights.options.get("num_classes")
+    if names and num_classes and len(names) != num_classes:
+        raise ValueError(
+            f"{path} has names for {len(names)} classes and weights for {num_classes}: get the "
+            "file again"
+        )
     return weights
+
+
+def _a(kind: type[T], value: Any) -> T:
+    """The value, which has to be of that type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{str(value)[:40]!r} is no {kind.__name__}")
+    return value
 
 
 def check_tensors(weights: Weights) -> None:
     """Raises ValueError unless the tensors are those of the net that `options` build."""
-    with torch.device("meta"):
-        expected = create_model(weights.model, **weights.options).state_dict()
+    try:
+        with torch.device("meta"):
+            expected = create_model(weights.model, **weights.options).state_dict()
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{weights.source} is of a net that can't be built: {error}") from None
     if differences := compare(weights.state_dict, expected):
         raise ValueError(
             f"{weights.source} does not hold the tensors of a {weights.model} "
-            f"({weights.origin}; {len(differences)} differences):\n" + shortened(differences)
+            f"({weights.origin}; {len(differences)} differences):\n{shortened(differences)}"
+            f"{likeness(weights.state_dict)}"
         )
 
 
 def compare(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """What is missing (but for `COUNTER`), unexpected or of another shape, a line each."""
-    differences = [
-        f"{key}: missing in the file"
-        for key in expected
-        if key not in found and not key.endswith(COUNTER)
+    """What is missing (but for `COUNTER`), unexpected, of another shape or type, a line each.
+
+    The first lines have two of each kind.
+    """
+    both = [key for key in expected if key in found]
+    kinds = [
+        [
+            f"{key}: missing in the file"
+            for key in expected
+            if key not in found and not key.endswith(COUNTER)
+        ],
+        [f"{key}: not in the net" for key in found if key not in expected],
+        [
+            f"{key}: {tuple(found[key].shape)} in the file, {tuple(expected[key].shape)} in the net"
+            for key in both
+            if found[key].shape != expected[key].shape
+        ],
+        [
+            f"{key}: {str(found[key].dtype)[6:]} in the file, not floating-point numbers"
+            for key in both
+            if expected[key].is_floating_point() and not found[key].is_floating_point()
+        ],
     ]
-    differences += [f"{key}: not in the net" for key in found if key not in expected]
-    return differences + [
-        f"{key}: {tuple(found[key].shape)} in the file, {tuple(expected[key].shape)} in the net"
-        for key in expected
-        if key in found and found[key].shape != expected[key].shape
-    ]
+    return [*chain(*(lines[:2] for lines in kinds)), *chain(*(lines[2:] for lines in kinds))]
 
 
 def shortened(lines: list[str], most: int = 8) -> str:
@@ -184,4 +219,9 @@ def find_checkpoint(path: Path) -> Path:
 def _test_metrics(path: Path) -> dict[str, float]:
     """The figures of the test at the end of the run, which was that of best.ckpt."""
     file = path.with_name("metrics.json")
-    return json.loads(file.read_text()) if path.name == "best.ckpt" and file.is_file() else {}
+    if path.name != "best.ckpt" or not file.is_file():
+        return {}
+    try:
+        return _a(dict, json.loads(file.read_text()))
+    except (ValueError, TypeError):
+        raise ValueError(f"{file} is damaged: delete it, `eval.py` measures anew") from None

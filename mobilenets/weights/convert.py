@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mobilenets.weights.architecture import read_options
+from mobilenets.weights.architecture import foreign_prefix, read_options
 from mobilenets.weights.checkpoint import Weights, check_tensors, shortened
 from mobilenets.weights.files import Stored
 from mobilenets.weights.keras import expectations, named_by_order
@@ -98,6 +98,11 @@ def _variables(stored: Stored) -> tuple[Tensors, list[str]]:
 def _refuse(source: str, match: Match, modules: set[str], stored: Stored) -> None:
     """Raises ValueError for names of nobody known and for layers that our nets lack."""
     layout = match.layout
+    if prefix := foreign_prefix(stored.tensors):
+        raise ValueError(
+            f"{source} has names that all begin with {prefix!r}: save the state dict of the net "
+            "itself, without that"
+        )
     if 2 * len(match.places) < len(modules) or not match.blocks:
         raise ValueError(
             f"{source} has names of no MobileNet known here, such as "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mobilenets import models
-from mobilenets.weights.checkpoint import Weights, compare
+from mobilenets.weights.checkpoint import Weights, compare, shortened
 from mobilenets.weights.read import read_weights
 
 log = logging.getLogger("mobilenets")
@@ -21,6 +21,7 @@ log = logging.getLogger("mobilenets")
 FREE_OPTIONS = ("num_classes", "in_channels", "dropout", "bn_momentum", "strides", "output_stride")
 # Options that say nothing but shapes: where these agree, so do any two values.
 SIZES = ("width_mult", "divisor", "stages", "shallow", "head_channels", "kernels_per_layer")
+MOST_ROWS = 7  # of the table of an error, which has 15 lines at most
 STEM, HEAD = "features.0.0.weight", ("classifier.1.weight", "classifier.1.bias")
 
 
@@ -194,34 +195,37 @@ def _differs(found: Mapping[str, Tensor], own: Mapping[str, Tensor], key: str) -
 def _refuse_differences(weights: Weights, name: str, asked: Mapping[str, Any]) -> None:
     """Raises ValueError with a table of the options that disagree with the file's."""
     rows = [("model", weights.model, name)] if name != weights.model else []
+    differences: list[str] = []
     if not rows:
         for option in asked:
             models.check_choice(
                 f"{name}: option", option, signature(models.MODELS[name]).parameters
             )
-        same_shapes = _same_shapes(weights, asked)
+        differences = _differences(weights, asked)
         rows = [
             (option, weights.options[option], value)
             for option, value in asked.items()
             if option in weights.options
             and option not in FREE_OPTIONS
             and _plain(value) != _plain(weights.options[option])
-            and not (option in SIZES and same_shapes)
+            and (differences or option not in SIZES)
         ]
     if rows:
-        raise ValueError(
-            f"{weights.source} holds the weights of another net than the one asked for:\n"
-            f"{table([('option', 'in the file', 'asked for'), *rows])}\n"
-            "leave these options out, or set them as in the file"
-        )
+        lines = [
+            f"{weights.source} holds the weights of another net than the one asked for:",
+            table([("option", "in the file", "asked for"), *rows[:MOST_ROWS]]),
+            *([shortened(differences, 3)] if differences else []),
+            "leave these options out, or set them as in the file",
+        ]
+        raise ValueError("\n".join(lines))
 
 
-def _same_shapes(weights: Weights, asked: Mapping[str, Any]) -> bool:
-    """Whether the net asked for has the file's shapes, its stem and classifier aside."""
+def _differences(weights: Weights, asked: Mapping[str, Any]) -> list[str]:
+    """How the net asked for differs from the file's tensors, its stem and classifier aside."""
     theirs = {key: weights.options[key] for key in ("num_classes", "in_channels")}
     with torch.device("meta"):
         net = models.create_model(weights.model, **{**weights.options, **asked, **theirs})
-    return not compare(weights.state_dict, net.state_dict())
+    return compare(weights.state_dict, net.state_dict())
 
 
 def table(rows: Sequence[Sequence[Any]]) -> str:

@@ -9,6 +9,7 @@ import huggingface_hub.constants
 import huggingface_hub.errors
 import pytest
 
+from mobilenets.download import TIMEOUT
 from mobilenets.weights import download
 
 COMMIT = "a" * 40
@@ -74,7 +75,7 @@ class Hub:
         return self
 
     def get_hf_file_metadata(self, url, timeout):
-        assert timeout == download.TIMEOUT
+        assert timeout == TIMEOUT
         owner, name, _, revision, file = url.removeprefix("https://huggingface.co/").split("/")
         self.asked.append((file, revision))
         response = SimpleNamespace(headers={}, request=None)

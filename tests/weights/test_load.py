@@ -53,7 +53,11 @@ def test_options_that_disagree_are_a_table(tmp_path):
     with pytest.raises(ValueError, match="another net than the one asked for") as error:
         create_model("mobilenet_v1", weights=file, **options)
     rows = [line.split() for line in str(error.value).splitlines()[1:-1]]
-    assert rows == [
+    assert len(rows) <= 13
+    assert "features.0.0.weight: (16, 3, 3, 3) in the file, (8, 3, 3, 3) in the net" in str(
+        error.value
+    )
+    assert rows[:4] == [
         ["option", "in", "the", "file", "asked", "for"],
         ["width_mult", "0.5", "0.25"],
         ["bn_eps", "1e-05", "0.001"],

@@ -4,12 +4,14 @@ import argparse
 import warnings
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 
 from mobilenets.weights.files.limits import Refused
 from mobilenets.weights.files.state_dict import find_state_dict, unwrap
 from mobilenets.weights.files.stored import Stored
+from mobilenets.weights.files.zips import open_zip
 
 DAMAGED = "is not a checkpoint: torch.save did not write it, or it is damaged"
 
@@ -28,6 +30,10 @@ def load_plain(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it would have to execute code, is damaged, or is no dict.
     """
+    if is_zipfile(path):
+        with open_zip(path) as archive:
+            if damaged := archive.testzip():  # torch.load does not look at the checksums
+                raise Refused(f"is damaged, as the checksum of its {damaged} says: get it again")
     try:
         with (
             path.open("rb") as file,  # for torch.load goes by the name where it is given one
@@ -41,8 +47,8 @@ def load_plain(path: Path) -> dict[str, Any]:
             raise Refused(
                 "holds more than tensors and plain data, so it was not opened: "
                 "save its state_dict alone and use that"
-            ) from error
-        raise Refused(DAMAGED) from error
+            ) from None  # torch's own words advise to have it executed
+        raise Refused(DAMAGED) from None
     if not isinstance(content, dict):
         raise Refused(f"holds a {type(content).__name__}, not a dict of weights")
     return content

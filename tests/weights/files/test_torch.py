@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import traceback
 import zipfile
 from collections import OrderedDict
 
@@ -80,6 +81,38 @@ def test_a_file_cut_short_is_no_checkpoint(zipped, share, weights, tmp_path):
         ValueError, match=r"net is not a checkpoint: torch\.save did not write it, or"
     ):
         read_file(tmp_path / "net")
+
+
+def test_a_flipped_bit_is_found_wherever_it_changes_anything(weights, tmp_path):
+    torch.save({"state_dict": weights}, tmp_path / "net")
+    content, found = (tmp_path / "net").read_bytes(), 0
+    for position in range(5, len(content), len(content) // 150):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        (tmp_path / "net").write_bytes(damaged)
+        try:
+            assert same(read_file(tmp_path / "net").tensors, weights), position
+        except ValueError as error:
+            assert str(error).startswith(f"{tmp_path}/net ")
+            found += 1
+    assert found > 30  # the rest is padding, and names that nobody reads
+
+
+def test_a_damaged_tensor_is_named(weights, tmp_path):
+    torch.save(weights, tmp_path / "net")
+    content = (tmp_path / "net").read_bytes()
+    values = weights["0.weight"].numpy().tobytes()
+    (tmp_path / "net").write_bytes(content.replace(values, values[:-1] + b"!"))
+    with pytest.raises(ValueError, match="net is damaged, as the checksum of its net/data/0 says"):
+        read_file(tmp_path / "net")
+
+
+def test_torchs_own_words_which_advise_to_execute_a_file_stay_out(tmp_path):
+    torch.save({"x": Payload()}, tmp_path / "net")
+    with pytest.raises(ValueError, match="holds more than tensors") as error:
+        read_file(tmp_path / "net")
+    shown = "".join(traceback.format_exception(error.value))
+    assert "UnpicklingError" not in shown and "arbitrary code" not in shown
 
 
 @pytest.mark.parametrize(
