@@ -26,7 +26,7 @@ def main(config: EvalConfig) -> None:
 
     reports.quiet_lightning()
     checkpoint = weights.read_checkpoint(config.checkpoint)
-    trained = train_config(checkpoint.config)
+    trained = train_config(checkpoint.config, checkpoint.path)
     tuned = training.tune(config.hardware.over(trained.hardware), config.trainer.accelerator)
 
     data = ImageDataModule(seed=trained.seed, **config.data.over(trained.data))
@@ -40,7 +40,7 @@ def main(config: EvalConfig) -> None:
     trainer = pl.Trainer(
         **config.trainer.over(trained.trainer),
         logger=False,
-        callbacks=[timer, training.EvaluateByRule()],
+        callbacks=[timer, training.EvaluateByRule(), reports.SkippedImages()],
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank

@@ -19,9 +19,7 @@ average; at 90 it takes 26 kB, and they change by 2.5.
 import argparse
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -31,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mobilenets.config.console import OneLineParser
+from mobilenets.config.console import OneLineParser, progress
 from mobilenets.data.decode import ImageFileError, read_file
 from mobilenets.data.folder import Tree, find_trees
 from mobilenets.data.shards import (
@@ -47,7 +45,6 @@ from mobilenets.data.shards import (
 OURS = re.compile(r"(shard-\d{5,}\.(tar|json)|shards\.json)(\.part)?")
 BYTES_PER_PIXEL = 0.43  # of photographs at quality 95
 ASPECT_RATIO = 4 / 3
-SECONDS_BETWEEN_LINES = 30
 
 
 @dataclass
@@ -194,33 +191,6 @@ def sift(
         else:
             yield name, data.numpy().tobytes()
         advance()
-
-
-@contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show how many of the images are done: a bar on a terminal, a line now and then elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console()
-    if console.is_terminal:
-        columns = (BarColumn(), MofNCompleteColumn(), "images,", TimeRemainingColumn(), "left")
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda: bar.advance(task)
-        return
-    start = last = time.monotonic()
-    done = 0
-
-    def advance() -> None:
-        nonlocal done, last
-        done += 1
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES or done == total:
-            last = now
-            print(f"done    {done:,} of {total:,} images, {done / (now - start):.0f} a second")
-
-    yield advance
 
 
 def finish(folder: Folder, options: dict[str, Any]) -> None:

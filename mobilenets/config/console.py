@@ -1,9 +1,14 @@
-"""Where the messages of a run go on the console, and how scripts answer a wrong command line."""
+"""What the console shows: a run's messages, a script's progress and its answer to wrong words."""
 
 import argparse
 import logging
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TextIO
+
+SECONDS_BETWEEN_LINES = 30
 
 
 class StdoutHandler(logging.StreamHandler):
@@ -24,3 +29,30 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message without the usage."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[], None]]:
+    """Show how many of the images are done: a bar on a terminal, a line now and then elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console()
+    if console.is_terminal:
+        columns = (BarColumn(), MofNCompleteColumn(), "images,", TimeRemainingColumn(), "left")
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("", total=total)
+            yield lambda: bar.advance(task)
+        return
+    start = last = time.monotonic()
+    done = 0
+
+    def advance() -> None:
+        nonlocal done, last
+        done += 1
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES or done == total:
+            last = now
+            print(f"done    {done:,} of {total:,} images, {done / (now - start):.0f} a second")
+
+    yield advance

@@ -172,6 +172,9 @@ class LargeImagesConfig(DataConfig):
     """Decoded and augmented one by one, by workers."""
 
     augment: LargeAugmentConfig = setting("augmentation of training images")
+    on_bad_image: Literal["error", "skip"] = setting(
+        "error ends the run; skip makes the batch smaller, counts and reports"
+    )
 
 
 @dataclass

@@ -76,6 +76,10 @@ class TrainerConfig:
             "enable_progress_bar": _on_terminal(self.enable_progress_bar),
         }
 
+    def limits(self) -> list[Any]:
+        """What ends a run."""
+        return [self.max_epochs, self.max_steps, self.max_time]
+
 
 def _on_terminal(enabled: bool | None) -> bool:
     return sys.stdout.isatty() if enabled is None else enabled
@@ -89,6 +93,18 @@ class HardwareConfig:
     """How the process uses the machine."""
 
     tune: bool = setting("set up malloc, threads, TF32 and cuDNN for speed; compile kernels")
+
+
+# checkpoint
+
+
+@dataclass
+class CheckpointConfig:
+    """What is kept to go on from."""
+
+    every_minutes: float = setting(
+        "minutes between saves of last.ckpt within an epoch; 0 = after every step", at_least=0
+    )
 
 
 # train.py
@@ -110,12 +126,15 @@ class TrainConfig:
     )
     channels_last: bool = setting("memory format; faster for both nets")
     compile: bool = setting("torch.compile the net")
-    resume: str | None = setting("run folder, or a .ckpt in it: go on with that run")
+    resume: str | None = setting(
+        "run folder, or a .ckpt in it: go on with that run; auto = with hydra.run.dir, if it is one"
+    )
     model: ModelConfig = setting("the net")
     data: DataConfig = setting("the images")
     optimizer: OptimizerConfig = setting("the optimizer")
     schedule: ScheduleConfig = setting("the learning rate over the run")
     trainer: TrainerConfig = setting("Lightning's Trainer, its arguments as they are")
+    checkpoint: CheckpointConfig = setting("how often the run is saved")
     hardware: HardwareConfig = setting("the use of the machine")
 
 
@@ -130,6 +149,7 @@ class EvalDataConfig:
     batch_size: int | None = setting("images in a step", at_least=1)
     num_workers: int | None = setting("processes that load images", at_least=0)
     verify: bool | None = setting("check the archive's checksums")
+    on_bad_image: Literal["error", "skip"] | None = setting("end, or leave them out and say so")
     image_size: int | None = setting("height and width that the net sees", at_least=1)
     crop_pct: float | None = setting("centre crop / resized image", above=0, at_most=1)
     interpolation: Literal["nearest", "bilinear", "bicubic"] | None = setting("of all resizing")

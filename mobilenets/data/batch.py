@@ -20,3 +20,4 @@ class Batch(NamedTuple):
     labels: Tensor  # (N,) int64, the class indices
     indices: Tensor  # (N,) int64, each sample's number within its split
     epoch: int  # the epoch whose augmentation applies, -1 = not augmented
+    skipped: tuple[str, ...] = ()  # what is wrong with each image that was left out

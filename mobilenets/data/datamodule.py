@@ -1,8 +1,9 @@
 """From a config's data fields to loaders of batches and what happens to these on the device."""
 
 import difflib
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -47,6 +48,14 @@ MIXING = ("mixup", "cutmix")  # settings of augmentation that are the LightningM
 Set = TypeVar("Set", MemorySet, FileSet)
 
 
+class Position(NamedTuple):
+    """Where in its training a run is: the epoch, and the batches seen of it by each process."""
+
+    epoch: int
+    batch: int
+    world_size: int
+
+
 class ImageDataModule(pl.LightningDataModule):
     """The splits of one data set, their loaders, and augmentation and normalisation on the device.
 
@@ -72,6 +81,8 @@ class ImageDataModule(pl.LightningDataModule):
             `BatchAugment`); for one in files see `train_transform`. What concerns mixing is the
             LightningModule's.
         test_fraction: Likewise for the test set, of sets that may have none.
+        on_bad_image: Of sets in files: "error", or "skip", which leaves bad images out of their
+            batches and says so in `Batch.skipped`.
         source_options: What the set's own reader takes: root, download, verify, num_samples, ...
 
     Raises:
@@ -98,6 +109,7 @@ class ImageDataModule(pl.LightningDataModule):
         split_seed: int,
         augment: Mapping[str, Any],
         test_fraction: float = 0.0,
+        on_bad_image: str = "error",
         **source_options: Any,
     ):
         super().__init__()
@@ -120,6 +132,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.split_seed = split_seed
         self.augment = dict(augment)
         self.test_fraction = test_fraction
+        self.on_bad_image = on_bad_image
         self.source_options = source_options
         self.preprocessing: dict[str, Any] = {
             "image_size": image_size,
@@ -132,6 +145,7 @@ class ImageDataModule(pl.LightningDataModule):
         check_preprocessing(self.preprocessing)
         self.test_split = "test"  # the split that `test_dataloader` reads
         self.notes: list[str] = []
+        self.position = Position(epoch=0, batch=0, world_size=1)
         self.splits: dict[str, MemorySet] | dict[str, FileSet] = {}
         self._val_loader: DataLoader[Batch] | None = None
         self._normalize = Normalize(self.preprocessing)
@@ -159,6 +173,18 @@ class ImageDataModule(pl.LightningDataModule):
             self._read_into_memory(given)
         else:
             self._find_files(given)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where a run goes on: all else follows from the seed. In mid-epoch, between two steps."""
+        assert self.trainer is not None
+        loop, epoch = self.trainer.fit_loop.epoch_loop, self.trainer.fit_loop.epoch_progress.current
+        begun = epoch.started > epoch.completed  # type: ignore[attr-defined]
+        batch = loop.batch_progress.current.processed if begun else 0  # type: ignore[attr-defined]
+        return Position(self.trainer.current_epoch, batch, self.trainer.world_size)._asdict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Has `train_dataloader` begin where `state_dict` says: what was seen isn't read again."""
+        self.position = Position(**state_dict)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Augmented batches in the order of (seed, epoch); a ragged last one is left out."""
@@ -214,6 +240,7 @@ class ImageDataModule(pl.LightningDataModule):
                     train_transform=train_transform(self.preprocessing, self.augment),
                     eval_transform=eval_transform(self.preprocessing),
                     seed=self.seed,
+                    skip_bad=self.on_bad_image == "skip",
                 )
                 for split, tree in trees.items()
             }
@@ -262,6 +289,12 @@ class ImageDataModule(pl.LightningDataModule):
                 f"the {split} split has {len(samples)} images for {world_size} process(es): change "
                 "data.val_fraction or data.test_fraction, or use fewer devices"
             )
+        if shuffle and len(samples) < self.batch_size * world_size:
+            raise ValueError(
+                f"the train split has {len(samples)} images, fewer than a batch of "
+                f"{self.batch_size * world_size}: set data.batch_size to "
+                f"{len(samples) // world_size} or less"
+            )
         order = BatchOrder(
             len(samples),
             self.batch_size,
@@ -270,12 +303,21 @@ class ImageDataModule(pl.LightningDataModule):
             drop_last=shuffle,
             rank=rank,
             world_size=world_size,
+            epoch=self.position.epoch,
+            start=self.position.batch if shuffle else 0,
         )
+        if shuffle and self.position.batch and self.position.world_size != world_size:
+            raise ValueError(
+                f"the run stopped in the middle of an epoch with {self.position.world_size} "
+                f"process(es), and there are {world_size} now: go on with as many, "
+                "or from a checkpoint of the end of an epoch"
+            )
         return DataLoader(
             samples,
             sampler=order,  # yields whole batches: automatic batching is off
             batch_size=None,
             num_workers=self.num_workers,  # torch gives each worker one thread
+            worker_init_fn=_leave_signals,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available() and not resident,
             # Each iteration draws a seed for its workers, which don't use it: not from the global
@@ -295,3 +337,13 @@ def _start_workers(loader: DataLoader[Batch]) -> None:
     bounds, order.bounds = order.bounds, order.bounds[:1]
     iter(loader)
     order.bounds = bounds
+
+
+def _leave_signals(worker: int) -> None:
+    """A signal to all processes of a run is the main one's to answer, which needs its workers.
+
+    A second SIGTERM, from the main process at its end, ends the worker.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -7,9 +7,11 @@ process; the latter is an optional package, on which results must not depend.
 """
 
 import io
+import os
+import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +24,8 @@ EXTENSIONS = frozenset(
 )
 # The decoders that may run, whatever a file's name says (PIL would start Ghostscript for EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# Of a file: 16-bit RGB without compression. PIL itself opens nothing above so many pixels.
+_MAX_BYTES = 6 * 178_956_970
 
 _UPRIGHT = {  # EXIF orientation -> what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,7 +40,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # the orientations that swap height and width
 
 
 class ImageFileError(ValueError):
-    """An image file that can't be read; `str(error)` is one sentence with the file and the fix.
+    """An image that can't be had; `str(error)` is one sentence with the file and the fix.
 
     A DataLoader raises a worker's exception anew with the text of its whole traceback as the
     message. The sentence is the end of that text, and this class takes it back out.
@@ -45,6 +49,10 @@ class ImageFileError(ValueError):
     def __init__(self, message: str):
         marker = f"{type(self).__module__}.{type(self).__qualname__}: "
         super().__init__(message.rpartition(marker)[2].strip())
+
+
+class BadImageError(ImageFileError):
+    """A file that was read and holds no image: it is so whenever and wherever it is read."""
 
 
 class Box(NamedTuple):
@@ -59,9 +67,10 @@ class Box(NamedTuple):
 class EncodedImage:
     """An image file in memory whose header is read and whose pixels aren't decoded yet.
 
-    The picture is turned upright as its EXIF orientation says, and `height` and `width` are those
-    of the upright picture; 16-bit greys are scaled to 8 bits; transparency is laid on white; CMYK,
-    palettes and the like are converted; of an animation the first frame is read.
+    `kind` is its format and mode: "JPEG RGB". The picture is turned upright as its EXIF orientation
+    says, and `height` and `width` are those of the upright picture; 16-bit greys are scaled to 8
+    bits; transparency is laid on white; CMYK, palettes and the like are converted; of an animation
+    the first frame is read.
 
     Args:
         data: The bytes of the file.
@@ -69,7 +78,7 @@ class EncodedImage:
         in_channels: 1 reads greyscale, 3 RGB.
 
     Raises:
-        ImageFileError: From here or from `decode`: the file is truncated, too large or not an
+        BadImageError: From here or from `decode`: the file is truncated, too large or not an
             image.
     """
 
@@ -78,7 +87,10 @@ class EncodedImage:
         self.in_channels = in_channels
         with _one_sentence(name):
             self._image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            if self._image.format == "TIFF":
+                self._image.load()  # where PIL turns it upright by itself, and says so from then on
             self._orientation = self._image.getexif().get(ExifTags.Base.Orientation)
+        self.kind = f"{self._image.format} {self._image.mode}"  # "JPEG RGB"
         width, height = self._image.size
         sideways = self._orientation in _SIDEWAYS
         self.height, self.width = (width, height) if sideways else (height, width)
@@ -124,10 +136,28 @@ def read_file(path: str) -> bytes:
     """Read an image file's bytes.
 
     Raises:
-        ImageFileError: The file is missing, or may not be read.
+        ImageFileError: The file is missing, too large or no regular file, or may not be read.
     """
-    with _one_sentence(path):
-        return Path(path).read_bytes()
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageFileError(f"{path} is no regular file: remove it, or replace it")
+            if status.st_size > _MAX_BYTES:
+                raise ImageFileError(
+                    f"{path} has {status.st_size:,} bytes, and images of at most {_MAX_BYTES:,} "
+                    "are read: make it smaller"
+                )
+            return file.read()
+    except OSError as error:
+        raise ImageFileError(
+            f"{path} can't be read ({_reason(error)}): restore it, or delete it"
+        ) from None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file, a FIFO too without waiting for someone who writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def dct_reduction(height: int, width: int, min_size: int) -> int:
@@ -160,9 +190,12 @@ def _edges(box: Box, reduction: int) -> tuple[int, int, int, int]:
 @contextmanager
 def _one_sentence(name: str) -> Iterator[None]:
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):  # PIL's, which don't name the file
+            yield
+    except MemoryError:
+        raise  # the machine's fault
     except Exception as error:  # a decoder that reads garbage may raise anything
-        raise ImageFileError(
+        raise BadImageError(
             f"{name} can't be read as an image ({_reason(error)}): delete it, or replace it with a "
             "sound JPEG, PNG, WebP, BMP, GIF, TIFF or PPM file"
         ) from None
@@ -170,13 +203,17 @@ def _one_sentence(name: str) -> Iterator[None]:
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits per pixel, which PIL would clip to white
-        words = np.array(image).astype(np.int32).clip(0, 65535)
+        words = np.array(image).astype(np.int32)
+        if words.min() < 0 or words.max() > 65535:
+            raise ValueError("its pixels are 32-bit numbers of unknown range")
         return Image.fromarray(((words + 128) // 257).astype(np.uint8)).convert(mode)
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of unknown range")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert(mode)
+    if image.mode == "LAB":
+        image = image.convert("RGB")  # the only mode that PIL turns it into
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -185,4 +222,4 @@ def _reason(error: Exception) -> str:
         return "not an image, or of an unknown format"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mobilenets.data.batch import Batch, BatchKey
-from mobilenets.data.decode import EncodedImage
+from mobilenets.data.decode import BadImageError, EncodedImage, ImageFileError
 from mobilenets.data.folder import Tree
 from mobilenets.data.randomness import counted_rng
 
@@ -26,6 +26,8 @@ class FileSet(Dataset[Batch]):
         train_transform: For batches of an epoch, seeded by (seed, epoch, index).
         eval_transform: For batches of epoch -1; both give (C, H, W) uint8 of one size.
         seed: The seed of the run.
+        skip_bad: Leave bad images out of their batches, which get smaller, and say so there. A file
+            that can't be read at all is an error nevertheless: that is the machine's fault.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class FileSet(Dataset[Batch]):
         *,
         in_channels: int,
         train_transform: Callable[[EncodedImage], Tensor],
-        eval_transform: Callable[[EncodedImage], Tensor],
+        eval_transform: Callable[[EncodedImage | Tensor], Tensor],
         seed: int,
+        skip_bad: bool = False,
     ):
         self.root = tree.root
         self.read = tree.read
@@ -48,16 +51,27 @@ class FileSet(Dataset[Batch]):
         self.train_transform = train_transform
         self.eval_transform = eval_transform
         self.seed = seed
+        self.skip_bad = skip_bad
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, key: BatchKey) -> Batch:
         epoch, indices = key
-        images = [self._load(epoch, int(index)) for index in indices]
-        stacked = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-        labels = torch.from_numpy(self.labels[indices])
-        return Batch(stacked, labels, torch.from_numpy(indices), epoch)
+        images, good, skipped = [], [], []
+        for index in indices:
+            try:
+                images.append(self._load(epoch, int(index)))
+                good.append(index)
+            except BadImageError as error:
+                if not self.skip_bad:
+                    raise
+                skipped.append(str(error))
+        if not images and epoch >= 0:  # there is no step without images
+            raise ImageFileError(f"all {len(indices)} images of a batch are bad: {skipped[0]}")
+        kept = np.array(good, dtype=np.int64)
+        labels = torch.from_numpy(self.labels[kept])
+        return Batch(self._stack(images), labels, torch.from_numpy(kept), epoch, tuple(skipped))
 
     def keys(self) -> Sequence[str]:
         """What identifies each sample in a split by seed: its path below the root."""
@@ -72,6 +86,12 @@ class FileSet(Dataset[Batch]):
     def sample_name(self, split: str, index: int) -> str:
         """Name a sample for a person: its path."""
         return str(self.root / os.fsdecode(self.paths[index]))
+
+    def _stack(self, images: Sequence[Tensor]) -> Tensor:
+        if not images:
+            blank = torch.zeros(self.in_channels, 1, 1, dtype=torch.uint8)
+            return self.eval_transform(blank)[None][:0]
+        return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
     def _load(self, epoch: int, index: int) -> Tensor:
         data = self.read(os.fsdecode(self.paths[index]))

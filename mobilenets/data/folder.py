@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,9 @@ _SPLIT_NAMES = {  # a folder's name in lower case -> its split
 }
 
 
+Scan = Callable[[Path], "Tree"]
+
+
 class Tree(NamedTuple):
     """The image files below one class-per-folder tree."""
 
@@ -27,11 +31,15 @@ class Tree(NamedTuple):
     short_side: int | None = None  # of shards: the one that larger images were reduced to
 
 
-def find_trees(root: str) -> tuple[dict[str, Tree], list[str]]:
+def find_trees(root: str, list_tree: Scan | None = None) -> tuple[dict[str, Tree], list[str]]:
     """Find root/CLASS/images or root/{train,val,test}/CLASS/images, and what serves as what.
 
     "valid" and "validation" are read as "val". With train/ and val/ only, val/ is the test set, so
     that the validation set comes from train/ and test is touched once.
+
+    Args:
+        root: The folder.
+        list_tree: What lists one tree; None: `scan`.
 
     Returns:
         {"train": tree, ...} without the splits that are still to be split off, and notes for the
@@ -40,16 +48,18 @@ def find_trees(root: str) -> tuple[dict[str, Tree], list[str]]:
     Raises:
         ValueError: Nothing usable is there; it names the path and the fix.
     """
-    top = _existing(root)
+    top, list_tree = _existing(root), list_tree or scan
     names = _split_folders(top)
     if not names:
-        return {"train": scan(top)}, [f"{root} has no split folders: all splits are made by seed"]
+        return {"train": list_tree(top)}, [
+            f"{root} has no split folders: all splits are made by seed"
+        ]
     if "train" not in names:
         raise ValueError(
             f"{root} has {'/, '.join(names.values())}/ but no train/: add it, or move the class "
             "folders out of the others, to have them split by seed"
         )
-    trees = {split: scan(top / name) for split, name in names.items()}
+    trees = {split: list_tree(top / name) for split, name in names.items()}
     notes = []
     if ignored := sorted(set(_folders(top)) - set(names.values())):
         notes.append(f"folders beside {top / names['train']} are ignored: {', '.join(ignored)}")
@@ -61,16 +71,16 @@ def find_trees(root: str) -> tuple[dict[str, Tree], list[str]]:
     return trees, notes
 
 
-def find_imagenet(root: str) -> tuple[dict[str, Tree], list[str]]:
+def find_imagenet(root: str, list_tree: Scan | None = None) -> tuple[dict[str, Tree], list[str]]:
     """Find ImageNet's train/ and val/ by wnid; the official validation set is the test set."""
-    top = _existing(root)
+    top, list_tree = _existing(root), list_tree or scan
     for name in ("train", "val"):
         if not (top / name).is_dir():
             raise ValueError(
                 f"{root} has no folder {name}/: ImageNet is read from {root}/train/WNID/*.JPEG and "
                 f"{root}/val/WNID/*.JPEG"
             )
-    trees = {"train": scan(top / "train"), "test": scan(top / "val")}
+    trees = {"train": list_tree(top / "train"), "test": list_tree(top / "val")}
     return trees, [_val_is_test(trees)]
 
 
@@ -109,30 +119,45 @@ def _split_folders(top: Path) -> dict[str, str]:
 
 
 def scan(root: Path) -> Tree:
-    """List root/CLASS/**/images, classes and files in the order of their names.
-
-    Hidden files and folders are skipped, and so are files without an image's extension. Shards with
-    an index are listed as the tree that they were made of.
+    """List a tree as `survey` does.
 
     Raises:
-        ValueError: No class folder, or an empty one; a dead link or a device that is named like an
-            image; damaged shards.
+        ValueError: From `survey`, or the first problem that it found.
+    """
+    tree, problems = survey(root)
+    if problems:
+        others = f" (and {len(problems) - 1} more: scripts/check_data.py lists all)"
+        raise ValueError(problems[0] + others * (len(problems) > 1))
+    return tree
+
+
+def survey(root: Path) -> tuple[Tree, list[str]]:
+    """List root/CLASS/**/images, classes and files in the order of their names; and the problems.
+
+    Hidden files and folders are skipped, and so are files without an image's extension. Shards with
+    an index are listed as the tree that they were made of. A problem is an empty class folder, a
+    circular or dead link, or a device that is named like an image: a sentence each.
+
+    Raises:
+        ValueError: No class folder; damaged shards.
     """
     if (root / INDEX).is_file():
-        return Tree(root, *open_shards(root))
-    paths = {name: sorted(_images(root, name, ())) for name in sorted(_folders(root))}
+        return Tree(root, *open_shards(root)), []
+    problems: list[str] = []
+    names = sorted(_folders(root))
+    paths = {name: sorted(_images(root, name, (), problems)) for name in names}
     if not paths:
         raise ValueError(
             f"{root} has no class folders: put the images of each class into a folder of its own, "
             f"{root}/CLASS/image.jpg"
         )
-    if empty := [name for name, files in paths.items() if not files]:
-        others = f" (as are {len(empty) - 1} more)" if len(empty) > 1 else ""
-        raise ValueError(
-            f"the class folder {root / empty[0]} is empty{others}: put images "
-            f"({', '.join(sorted(EXTENSIONS))}) into it, or remove it"
-        )
-    return Tree(root, paths, partial(_read, root))
+    problems += [
+        f"the class folder {root / name} is empty: put images ({', '.join(sorted(EXTENSIONS))}) "
+        "into it, or remove it"
+        for name, files in paths.items()
+        if not files
+    ]
+    return Tree(root, paths, partial(_read, root)), problems
 
 
 def _read(root: Path, path: str) -> bytes:
@@ -141,7 +166,19 @@ def _read(root: Path, path: str) -> bytes:
 
 def _folders(root: Path) -> list[str]:
     with os.scandir(root) as entries:
-        return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+        return [e.name for e in entries if _is_folder(e) and not e.name.startswith(".")]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a link that leads to itself
+        return entry.is_dir()
+    return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return entry.is_file()
+    return False
 
 
 def _holds_images(folder: Path) -> bool:
@@ -153,26 +190,29 @@ def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
 
 
-def _images(root: Path, below: str, parents: tuple[tuple[int, int], ...]) -> list[str]:
+def _images(
+    root: Path, below: str, parents: tuple[tuple[int, int], ...], problems: list[str]
+) -> list[str]:
     """List the images in root/below and its folders; `parents` guards against circular links."""
     folder = root / below
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in parents:
-        raise ValueError(f"{folder} links back to a folder above it: remove the link")
+        problems.append(f"{folder} links back to a folder above it: remove the link")
+        return []
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                found += _images(root, f"{below}/{entry.name}", (*parents, identity))
-            elif _is_image_name(entry.name):
-                if not entry.is_file():
-                    raise ValueError(
-                        f"{entry.path} is a dead link or no regular file: remove or replace it"
-                    )
+            if _is_folder(entry):
+                found += _images(root, f"{below}/{entry.name}", (*parents, identity), problems)
+            elif _is_image_name(entry.name) and _is_file(entry):
                 found.append(f"{below}/{entry.name}")
+            elif _is_image_name(entry.name):
+                problems.append(
+                    f"{entry.path} is a dead link or no regular file: remove or replace it"
+                )
     return found
 
 

@@ -1,6 +1,7 @@
 """Which samples make up which batch."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -29,6 +30,8 @@ class BatchOrder(Sampler[BatchKey]):
         drop_last: Leave the ragged last global batch out, unless it is the only one.
         rank: This process's rank.
         world_size: The number of processes.
+        epoch: The epoch of the first iteration.
+        start: The batch with which that epoch begins, for a run that goes on in its middle.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class BatchOrder(Sampler[BatchKey]):
         drop_last: bool,
         rank: int = 0,
         world_size: int = 1,
+        epoch: int = 0,
+        start: int = 0,
     ):
         assert 0 <= rank < world_size
         self.num_samples = num_samples
@@ -48,22 +53,25 @@ class BatchOrder(Sampler[BatchKey]):
         self.shuffle = shuffle
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
+        self.epoch = epoch
+        self.start = start
         self.bounds = _global_bounds(num_samples, batch_size * world_size, world_size, drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration runs through."""
-        self.epoch = epoch
+        """Choose the epoch that the next iteration runs through, from its first batch if new."""
+        if epoch != self.epoch:
+            self.epoch, self.start = epoch, 0
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
     def __iter__(self) -> Iterator[BatchKey]:
+        # A generator: a loader without workers is iterated before it is told the epoch.
         epoch = self.epoch if self.shuffle else -1
         order = np.arange(self.num_samples)
         if self.shuffle:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
-        for start, end in zip(self.bounds[:-1], self.bounds[1:], strict=True):
+        for start, end in pairwise(self.bounds[self.start :]):
             size = end - start
             first = start + size * self.rank // self.world_size
             last = start + size * (self.rank + 1) // self.world_size

@@ -17,12 +17,14 @@ from mobilenets.reports.console import (
 )
 from mobilenets.reports.figures import confusion_figure, image_grid, mistakes_figure
 from mobilenets.reports.mistakes import Mistake, WorstMistakes
+from mobilenets.reports.skipped import SkippedImages
 from mobilenets.reports.tensorboard import RunLogger, TensorBoardReport
 
 __all__ = [
     "EpochReport",
     "Mistake",
     "RunLogger",
+    "SkippedImages",
     "TensorBoardReport",
     "WorstMistakes",
     "callbacks",
@@ -40,6 +42,6 @@ __all__ = [
 
 
 def callbacks(data: ImageDataModule, config: dict[str, Any]) -> list[Callback]:
-    """All that watches a run: its lines, its worst mistakes, its pages in TensorBoard."""
+    """All that watches a run: its lines, bad images, worst mistakes, its pages in TensorBoard."""
     mistakes = WorstMistakes(data)
-    return [EpochReport(), mistakes, TensorBoardReport(data, mistakes, config)]
+    return [EpochReport(), SkippedImages(), mistakes, TensorBoardReport(data, mistakes, config)]

@@ -150,9 +150,12 @@ def test_evaluation_covers_every_sample_with_a_ragged_last_batch(fake):
     assert torch.cat([b.indices for b in batches]).tolist() == list(range(22))
 
 
-def test_less_than_one_batch_is_still_trained_on(fake):
+def test_less_than_one_batch_is_an_error_of_training_only(fake):
     data = fake(batch_size=1000)
-    assert [len(b.labels) for b in data.train_dataloader()] == [data.sizes["train"]]
+    with pytest.raises(ValueError, match="train split has 72 images, fewer than a batch of 1000"):
+        data.train_dataloader()
+    assert [len(b.labels) for b in data.eval_dataloader("train")] == [72]
+    assert len(fake(batch_size=72).train_dataloader()) == 1
 
 
 def test_iterating_leaves_the_global_generator_alone(fake):
@@ -226,6 +229,20 @@ def test_an_unreadable_image_is_one_sentence(make_data, tree, num_workers):
         list(data.eval_dataloader("train"))
     assert str(error.value).startswith(f"{tree / 'rose' / '003.jpg'} can't be read as an image")
     assert "\n" not in str(error.value) and "Traceback" not in str(error.value)
+
+
+@workers
+def test_which_images_are_skipped_does_not_depend_on_the_workers(make_data, tree):
+    for name in ("daisy/001.jpg", "rose/003.jpg", "tulip/013.jpg"):
+        (tree / name).write_bytes(b"not a picture")
+    runs = []
+    for num_workers in (0, 1, 2):
+        options = {"num_workers": num_workers, "batch_size": 4, "on_bad_image": "skip"}
+        data = make_data("folder", root=str(tree), test_fraction=0.2, **options)
+        batches = epoch_of(data, data.train_dataloader(), 1) + list(data.test_dataloader())
+        runs.append([(batch.indices.tolist(), batch.skipped) for batch in batches])
+    assert runs[0] == runs[1] == runs[2]
+    assert 1 <= sum(len(skipped) for _, skipped in runs[0]) <= 3
 
 
 def test_folder_without_splits(make_data, tree):

@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import torch
 from PIL import Image
 
 from mobilenets.data.decode import (
+    BadImageError,
     Box,
     EncodedImage,
     ImageFileError,
     dct_reduction,
     decode_image,
+    read_file,
     read_image,
 )
 
@@ -75,12 +78,15 @@ def test_transparent_palette_entry_is_white(tmp_path):
     assert colour(save(tmp_path / "clear.png", image, transparency=1)) == (255, 255, 255)
 
 
+@pytest.mark.parametrize("kind", ["png", "tif", "webp"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_orientation_turns_the_picture_upright(tmp_path, orientation):
+def test_exif_orientation_turns_the_picture_upright(tmp_path, orientation, kind):
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
-    image = Image.fromarray(pixels)
-    path = save(tmp_path / "a.png", image, exif=exif(orientation))
+    options = {"lossless": True} if kind == "webp" else {}
+    path = save(tmp_path / f"a.{kind}", Image.fromarray(pixels), exif=exif(orientation), **options)
     assert np.array_equal(read_image(path, 1)[0], UPRIGHT[orientation](pixels))
+    image = EncodedImage(Path(path).read_bytes(), path, 1)
+    assert (image.height, image.width) == UPRIGHT[orientation](pixels).shape
 
 
 def exif(orientation):
@@ -229,7 +235,7 @@ BROKEN = {
 def test_unreadable_files_are_named_with_the_fix(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(BROKEN[name]())
-    with pytest.raises(ImageFileError) as error:
+    with pytest.raises(BadImageError) as error:
         read_image(str(path), 3)
     message = str(error.value)
     assert message.startswith(f"{path} can't be read as an image (")
@@ -243,22 +249,61 @@ def test_a_truncated_file_is_found_at_a_reduced_scale():
         decode_image(data[: len(data) // 2], "cut.jpg", 3, min_size=10)
 
 
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(ImageFileError, match=r"gone.jpg can't be read .*no such file"):
-        read_image(str(tmp_path / "gone.jpg"), 3)
+def test_a_file_that_can_not_be_read_says_nothing_of_a_picture(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    sentences = {
+        "gone.jpg": r"can't be read \(no such file or directory\): restore it, or delete it",
+        "folder.jpg": r"can't be read \(is a directory\)",
+        "circle.jpg": r"can't be read \(too many levels of symbolic links\)",
+        "pipe.jpg": "is no regular file: remove it, or replace it",
+    }
+    for name, sentence in sentences.items():
+        with pytest.raises(ImageFileError, match=rf"/{name} {sentence}") as error:
+            read_image(str(tmp_path / name), 3)
+        assert not isinstance(error.value, BadImageError)
 
 
-def test_floating_point_pixels_are_refused(tmp_path):
-    path = save(tmp_path / "a.tif", Image.new("F", (4, 3), 0.5))
-    with pytest.raises(ImageFileError, match="floating-point"):
+def test_a_file_larger_than_any_image_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(bytes(1000))
+    monkeypatch.setattr("mobilenets.data.decode._MAX_BYTES", 999)
+    with pytest.raises(ImageFileError, match=r"a.jpg has 1,000 bytes, .* at most 999 are read"):
+        read_file(str(tmp_path / "a.jpg"))
+
+
+def test_running_out_of_memory_is_not_the_pictures_fault(monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", exhausted)
+    with pytest.raises(MemoryError):
+        decode_image(b"", "a.jpg", 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "sentence"),
+    [("F", 0.5, "floating-point"), ("I", 65536, "32-bit"), ("I", -1, "32-bit")],
+)
+def test_pixels_of_unknown_range_are_refused(mode, value, sentence, tmp_path):
+    path = save(tmp_path / "a.tif", Image.new(mode, (4, 3), value))
+    with pytest.raises(BadImageError, match=f"{sentence} numbers of unknown range"):
         read_image(path, 3)
+
+
+def test_lab_is_converted_to_rgb_and_to_grey(tmp_path):
+    path = save(tmp_path / "a.tif", Image.new("LAB", (4, 3), (255, 128, 128)))
+    assert min(colour(path)) >= 254
+    assert colour(path, 1)[0] >= 254
 
 
 def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", Image.new("1", (100, 100)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ImageFileError, match=r"a.png can't be read .*10000 pixels"):
+    with pytest.raises(BadImageError, match=r"a.png can't be read .*10000 pixels"):
         read_image(path, 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9000)  # PIL warns from here, and refuses twice
+    assert read_image(path, 1).shape == (1, 100, 100)
 
 
 def test_the_sentence_survives_being_wrapped_in_a_traceback():
@@ -268,3 +313,5 @@ def test_the_sentence_survives_being_wrapped_in_a_traceback():
         f'call last):\n  File "x.py", line 1\nmobilenets.data.decode.ImageFileError: {error}\n'
     )
     assert str(ImageFileError(wrapped)) == str(error) == "a.jpg can't be read: delete it"
+    wrapped = wrapped.replace("ImageFileError: ", "BadImageError: ")
+    assert str(BadImageError(wrapped)) == str(error)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from mobilenets.data.decode import BadImageError, ImageFileError
 from mobilenets.data.files import FileSet
 from mobilenets.data.folder import scan
 from mobilenets.data.transforms import eval_transform, train_transform
@@ -34,7 +35,7 @@ def files(tree):
     return make(tree)
 
 
-def make(tree, class_names=("daisy", "rose", "tulip"), seed=0):
+def make(tree, class_names=("daisy", "rose", "tulip"), seed=0, **options):
     return FileSet(
         scan(tree),
         class_names,
@@ -42,6 +43,7 @@ def make(tree, class_names=("daisy", "rose", "tulip"), seed=0):
         train_transform=train_transform(PRE, AUGMENT),
         eval_transform=eval_transform(PRE),
         seed=seed,
+        **options,
     )
 
 
@@ -126,3 +128,43 @@ def test_names_beyond_ascii(tmp_path, images):
     files = make(tmp_path, class_names=["grün", "голубой"])
     assert files[(-1, np.array([0, 1]))].labels.tolist() == [0, 1]
     assert files.keys() == ["grün/000.jpg", "голубой/000.jpg"]
+
+
+@pytest.fixture
+def spoilt(tree):
+    """The tree with two bad images, the second and the fourth of the first class."""
+    (tree / "daisy" / "001.jpg").write_bytes(b"no picture")
+    whole = (tree / "daisy" / "003.jpg").read_bytes()
+    (tree / "daisy" / "003.jpg").write_bytes(whole[:300])
+    return tree
+
+
+@pytest.mark.parametrize("epoch", [-1, 5])
+def test_bad_images_are_left_out_and_nothing_takes_their_place(spoilt, epoch):
+    chosen = np.array([3, 0, 1, 12])
+    with pytest.raises(BadImageError, match=r"daisy/003\.jpg can't be read as an image"):
+        make(spoilt)[(epoch, chosen)]
+    batch = make(spoilt, skip_bad=True)[(epoch, chosen)]
+    assert (batch.indices.tolist(), batch.labels.tolist()) == ([0, 12], [0, 1])
+    assert batch.images.shape == (2, 3, 16, 16)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    names = [sentence.split(" can't be read as an image (")[0] for sentence in batch.skipped]
+    assert names == [str(spoilt / "daisy" / name) for name in ("003.jpg", "001.jpg")]
+    good = make(spoilt)[(epoch, np.array([0, 12]))]
+    assert torch.equal(batch.images, good.images) and good.skipped == ()
+
+
+def test_a_batch_of_bad_images_is_empty_in_evaluation_and_an_error_in_training(spoilt):
+    files = make(spoilt, skip_bad=True)
+    batch = files[(-1, np.array([1, 3]))]
+    assert batch.images.shape == (0, 3, 16, 16) and batch.images.dtype == torch.uint8
+    assert (len(batch.labels), len(batch.indices), len(batch.skipped)) == (0, 0, 2)
+    with pytest.raises(ImageFileError, match=r"all 2 images of a batch are bad: .*daisy/001\.jpg"):
+        files[(0, np.array([1, 3]))]
+
+
+def test_a_file_that_is_gone_is_not_skipped(spoilt):
+    files = make(spoilt, skip_bad=True)
+    (spoilt / "rose" / "000.jpg").unlink()
+    with pytest.raises(ImageFileError, match=r"rose/000\.jpg can't be read \(no such file"):
+        files[(0, np.array([0, 10]))]

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mobilenets.data.folder import find_imagenet, find_trees, order_classes, scan
+from mobilenets.data.folder import find_imagenet, find_trees, order_classes, scan, survey
 
 
 def names(tree):
@@ -58,8 +58,24 @@ def test_dead_links_and_devices_named_like_images_are_reported(tree):
     with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file: remove or"):
         scan(tree)
     (tree / "rose" / "x.jpg").unlink()
+    (tree / "rose" / "x.jpg").symlink_to("x.jpg")
+    (tree / "lily").symlink_to("lily")
+    with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file"):
+        scan(tree)
+    (tree / "rose" / "x.jpg").unlink()
     os.mkfifo(tree / "rose" / "x.jpg")
     with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file"):
+        scan(tree)
+
+
+def test_a_survey_finds_all_problems_at_once(tree):
+    for name in ("lily", "orchid"):
+        (tree / name).mkdir()
+    (tree / "rose" / "x.jpg").symlink_to(tree / "gone.jpg")
+    (tree / "tulip" / "up").symlink_to(tree / "tulip")
+    found, problems = survey(tree)
+    assert len(found.paths["rose"]) == 12 and len(problems) == 4
+    with pytest.raises(ValueError, match=r"\(and 3 more: scripts/check_data.py lists all\)"):
         scan(tree)
 
 
@@ -157,7 +173,11 @@ def test_an_empty_class_folder(tree, splits):
     (tree / "lily").mkdir()
     fails(find_trees, tree, rf"the class folder {tree}/lily is empty: put images .*or remove it")
     (tree / "orchid").mkdir()
-    fails(find_trees, tree, r"lily is empty \(as are 1 more\)")
+    fails(
+        find_trees,
+        tree,
+        r"lily is empty: .*remove it \(and 1 more: scripts/check_data.py lists all\)",
+    )
     root = splits(train="ab", val="a", test="a")
     (root / "val" / "b").mkdir()
     fails(find_trees, root, rf"the class folder {root}/val/b is empty")

@@ -95,3 +95,18 @@ def test_every_rank_trains_on_the_same_number_of_batches():
         assert len({len(rank) for rank in lengths}) == 1
         if num_samples >= 4 * world_size:
             assert {size for rank in lengths for size in rank} == {4}
+
+
+def test_an_epoch_can_begin_in_its_middle_and_the_next_one_is_whole():
+    whole, middle = order(40), order(40, epoch=2, start=7)
+    assert len(middle) == len(whole), "the epoch is as long as ever"
+    assert batches(middle, 2) == batches(whole, 2)[7:]
+    assert batches(middle, 3) == batches(whole, 3)
+    assert batches(order(40, epoch=2, start=10), 2) == []
+
+
+def test_the_epoch_may_be_set_after_a_loader_has_taken_its_iterator():
+    sampler = order(40)
+    iterator = iter(sampler)
+    sampler.set_epoch(5)
+    assert [epoch for epoch, _ in iterator] == [5] * 10
