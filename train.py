@@ -5,7 +5,6 @@
 
 import logging
 from functools import partial
-from pathlib import Path
 
 from mobilenets.config import TrainConfig, command_line, entry_point, run_folder, to_dict
 from mobilenets.imports import lean_imports
@@ -26,7 +25,13 @@ def main(config: TrainConfig) -> None:
 
     reports.quiet_lightning()
     tuned = training.tune(config.hardware.tune, config.trainer.accelerator, kernels=True)
-    folder, settings = run_folder(), to_dict(config)
+    training.join_processes(config.trainer.accelerator)
+    folder, limits = run_folder(), config.trainer.limits()
+    settings = {**to_dict(config), "resume": None}  # the same, however often the run goes on
+    checkpoints = training.Checkpoints(folder, limits, config.resume, **vars(config.checkpoint))
+    if checkpoints.has_ended and (folder / "metrics.json").exists():
+        log.info(f"{folder} is finished: to go on, raise trainer.max_epochs")
+        return
     pl.seed_everything(config.seed, verbose=False)
 
     data = ImageDataModule(seed=config.seed, **config.data.options())
@@ -52,29 +57,28 @@ def main(config: TrainConfig) -> None:
     if config.compile:
         training.compile_net(net, config.trainer.accelerator)
 
-    best, last = training.checkpoints(folder)
-    stopping = training.early_stopping(config.early_stopping)
-    hardware = training.EvaluateByRule(), training.ReturnMemory()
-    freezing = training.freezing(net, config.model.freeze, config.model.unfreeze)
+    frozen = config.model.freeze, config.model.unfreeze
+    callbacks = training.callbacks(net, *frozen, config.early_stopping)
     trainer = pl.Trainer(
         **config.trainer.options(),
         default_root_dir=folder,
-        logger=reports.RunLogger(folder),
-        callbacks=[*reports.callbacks(data, settings), *freezing, *stopping, *hardware, best, last],
+        logger=reports.RunLogger(folder, checkpoints.log_step),
+        callbacks=[*reports.callbacks(data, settings), *callbacks, checkpoints],
+        plugins=[training.AtomicCheckpointIO()],
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
     )
     if config.channels_last:
         tuned.append("channels_last")
     log.info(reports.header(net, data, trainer, tuned, run=folder, resume=config.resume))
-    trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
+    (folder / "metrics.json").unlink(missing_ok=True)  # of a run that was shorter
+    with training.explained(data.batch_size, data.num_workers):
+        trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
 
-    if checkpoint := best.best_model_path or last.best_model_path:
-        figures = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
-        reports.write_json(folder / "metrics.json", figures)
-        log.info(reports.result(figures, Path(checkpoint)))
-    else:  # a fast_dev_run, or max_time passed within the first epoch
-        log.info("no checkpoint was written, so there is none to test")
+        if checkpoint := checkpoints.to_test():  # there is none after a fast_dev_run
+            figures = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
+            reports.write_json(folder / "metrics.json", figures)
+            log.info(reports.result(figures, checkpoint))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """train.py and eval.py from the command line: what they write, print and refuse."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,25 +17,7 @@ from mobilenets.weights import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["model.width_mult=0.25", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
-FILES = {"best.ckpt", "config.yaml", "last.ckpt", "metrics.json", "train.log"}
-
-
-@pytest.fixture
-def script(monkeypatch, capsys, tmp_path):
-    """script("train", "model=...") -> (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(name, *overrides):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / f"{name}.py"), *overrides])
-        code = 0
-        try:
-            runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+FILES = {"best.ckpt", "config.yaml", "last.ckpt", "metrics.json", "previous.ckpt", "train.log"}
 
 
 def train(script, *overrides, folder="run"):

@@ -30,6 +30,11 @@ from mobilenets.config.checks import (
 )
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+SECRET = "oc.env"  # OmegaConf's resolver of environment variables
+NO_SECRETS = (
+    "what ${{oc.env:...}} stands for would be written into the run folder; give the value itself, "
+    'as in {key}="$NAME", if it is no secret'
+)
 REFUSALS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
 
@@ -202,6 +207,11 @@ class Composer:
         self, omega: DictConfig, choices: list[Override], overridden: list[str]
     ) -> tuple[Any, list[Problem]]:
         """The config from what Hydra composed, and its problems; those of files name the file."""
+        written = flat(plain(omega))
+        if secret := [key for key, value in written.items() if SECRET in str(value)]:
+            leaves = [key for key in secret if not isinstance(written[key], Mapping)]
+            self.problems += [Problem(key, NO_SECRETS.format(key=key)) for key in leaves]
+            return None, []
         try:
             values = plain(omega, resolve=True)
         except OmegaConfBaseException as error:
@@ -211,7 +221,7 @@ class Composer:
         problems: list[Problem]
         config, problems = build(self.cls, values)
         if problems:
-            written, wrong = flat(plain(omega)), {problem.key for problem in problems}
+            wrong = {problem.key for problem in problems}
             files = self.files(omega, choices)
             for key, text in problems:
                 if str(written.get(key))[2:-1] in wrong:

@@ -1,12 +1,13 @@
 """What happens around `main` in train.py and eval.py: the config before it, its errors after it."""
 
 import functools
+import logging
 import os
 import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ from mobilenets.config.compose import (
 )
 from mobilenets.config.help import help_text
 from mobilenets.config.pretrained import as_overrides, brought_along, overlaid
-from mobilenets.config.resume import resume
+from mobilenets.config.resume import resume, resume_or_start
 from mobilenets.config.schema import TrainConfig
+from mobilenets.run_folder import LAST, is_used, is_whole, locked, make, sweep
+
+log = logging.getLogger("mobilenets")
 
 Main = Callable[[Any], Any]
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # torchrun's, Lightning's, SLURM's
@@ -46,7 +50,8 @@ def entry_point(name: str, cls: type) -> Callable[[Main], Callable[[], None]]:
 
     All problems of the command line and the config are listed before anything is made (exit code
     2). A ValueError, OSError or ImportError of `main` is one line, any other its traceback (1);
-    HYDRA_FULL_ERROR=1 shows the traceback of all. Ctrl-C is 130.
+    HYDRA_FULL_ERROR=1 shows the traceback of all. Ctrl-C is 130, and while it trains a run answers
+    signals itself (`mobilenets.training.Checkpoints`).
     """
 
     def decorate(main: Main) -> Callable[[], None]:
@@ -107,7 +112,10 @@ def _script(main: Main, name: str, cls: type) -> int:
     errors: list[Exception] = []
     try:
         _hydra(command.source, _job(main, cls, command.source, errors))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Lightning turns an interrupt that comes before its first step into an exit of its own.
+        if isinstance(end, SystemExit) and not isinstance(end.__context__, KeyboardInterrupt):
+            raise
         print("interrupted", file=sys.stderr)
         return 130
     for failure in errors:
@@ -137,7 +145,8 @@ def _command(args: Namespace, rest: list[str], name: str, cls: type) -> Command:
         return command
     if args.multirun:
         raise ConfigError(["resume: goes on with one run, and --multirun makes several"])
-    return resume(command, str(given[-1].value()))
+    run = str(given[-1].value())
+    return resume_or_start(command) if run == "auto" else resume(command, run)
 
 
 def _with_weights(command: Command, composed: Composed) -> tuple[Command, Composed]:
@@ -177,28 +186,14 @@ def _with_folder(command: Command, composed: Composed) -> Command:
     if named and _is_first():
         _refuse_used(folder)
     try:
-        folder = _made(folder, anew=not named)
+        folder = make(folder, anew=not named)
     except OSError as error:
         raise ConfigError([f"hydra.run.dir: can't make {folder}: {error.strerror}"]) from error
     return Command(command.source, [*command.overrides, f"hydra.run.dir={quoted(folder)}"])
 
 
-def _made(folder: Path, anew: bool) -> Path:
-    """Makes `folder`; `anew` adds a number if another run made it in the same second."""
-    if not anew:
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for name in (folder.name, *(f"{folder.name}_{number}" for number in range(2, 100))):
-        with suppress(FileExistsError):
-            folder.with_name(name).mkdir()
-            return folder.with_name(name)
-    raise FileExistsError(None, "File exists")
-
-
 def _refuse_used(folder: Path) -> None:
-    used = ["config.yaml", "metrics.json"]
-    if any((folder / name).exists() for name in used) or any(folder.glob("*.ckpt")):
+    if is_used(folder):
         raise ConfigError(
             [
                 f"hydra.run.dir={folder} already holds a run: choose another folder, "
@@ -224,6 +219,7 @@ def _job(main: Main, cls: type, source: Source, errors: list[Exception]) -> Main
 
     @functools.wraps(main)
     def job(omega: DictConfig) -> Any:
+        global _run_folder
         made = None
         try:
             values = plain(omega, resolve=True)
@@ -231,8 +227,11 @@ def _job(main: Main, cls: type, source: Source, errors: list[Exception]) -> Main
             if _starts_from_weights(config) and HydraConfig.get().mode == RunMode.MULTIRUN:
                 hydras = OmegaConf.create({"hydra": HydraConfig.get()})
                 config = checked(cls, overlaid(values, brought_along(config, asked_for(hydras))))
-            made = _entered(config, source)
-            return main(config)
+            folder = _run_folder = Path(HydraConfig.get().runtime.output_dir)
+            trains = isinstance(config, TrainConfig) and _is_first()
+            with locked(folder) if trains else nullcontext():
+                made = _entered(config, source, folder)
+                return main(config)
         except Exception as error:
             if os.getpid() != process:  # of a launcher, which has to see it
                 raise
@@ -245,11 +244,9 @@ def _job(main: Main, cls: type, source: Source, errors: list[Exception]) -> Main
     return job
 
 
-def _entered(config: Any, source: Source) -> Path | None:
-    """Makes the run folder known and writes config.yaml into a new one, which is returned."""
-    global _run_folder
+def _entered(config: Any, source: Source, folder: Path) -> Path | None:
+    """Tidies up a run folder and writes config.yaml into a new one, which is returned."""
     hydras = HydraConfig.get()
-    folder = _run_folder = Path(hydras.runtime.output_dir)
     if not isinstance(config, TrainConfig):
         return None
     # Lightning's ddp starts the other processes with this command line, to which it adds what it
@@ -257,7 +254,12 @@ def _entered(config: Any, source: Source) -> Path | None:
     sys.argv[1:] = ["--config-path", str(source.folder), "--config-name", source.name]
     sys.argv += [*source.hydra, *hydras.overrides.task, f"hydra.run.dir={quoted(folder)}"]
     HydraConfig.instance().cfg = None
-    if config.resume is not None or not _is_first():
+    if not _is_first():
+        return None
+    sweep(folder)
+    if config.resume is not None:
+        if not is_whole(folder / LAST):
+            log.warning(f"{folder / LAST} is damaged or gone: the run goes on from {config.resume}")
         return None
     _refuse_used(folder)
     text = OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))

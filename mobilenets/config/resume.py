@@ -8,6 +8,7 @@ from mobilenets.config.compose import (
     CONFIGS,
     Command,
     Source,
+    asked_for,
     attempt,
     compose,
     flat,
@@ -19,11 +20,16 @@ from mobilenets.config.pretrained import as_overrides
 from mobilenets.config.saved import completed
 from mobilenets.config.schema import TrainConfig
 from mobilenets.config.values import show
+from mobilenets.run_folder import LAST, PREVIOUS, is_whole, newest
 
 MAY_CHANGE = (
-    *("trainer.", "hardware.", "resume"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
     *("data.root", "data.num_workers", "data.download", "data.verify"),
+    *("trainer.accelerator", "trainer.strategy", "trainer.devices", "trainer.num_nodes"),
+    *("trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
+    *("checkpoint.", "hardware.", "resume"),
 )
+MAY = "only the length of the run, devices, workers, logging and where the data is may change"
 HYDRA = ("hydra/output=runs", "hydra/job_logging=runs", "hydra.output_subdir=null")  # train.yaml's
 
 
@@ -39,8 +45,7 @@ def resume(command: Command, run: str) -> Command:
         others = [text for text in command.overrides if not text.startswith("resume=")]
         problems = attempt(TrainConfig, Command(command.source, others))[1]
         raise ConfigError([Problem("resume", str(error)), *problems]) from error
-    search = f"hydra.searchpath=[{quoted(f'file://{CONFIGS}')}]"
-    source = Source(folder, "config", (search, *HYDRA))
+    source = run_source(folder)
     added = since(source)
     before = compose(TrainConfig, Command(source, added)).config
 
@@ -69,6 +74,43 @@ def resume(command: Command, run: str) -> Command:
     return resumed
 
 
+def resume_or_start(command: Command) -> Command:
+    """What `resume=auto` asks for: to go on with the run in hydra.run.dir, or a new one there.
+
+    The command is that of the new run, the same each time. What it asks for is compared with what
+    the run has; the rest of its config it keeps.
+
+    Raises:
+        ConfigError: the folder isn't given, or something differs that may not.
+    """
+    others = [text for text in command.overrides if not text.startswith("resume=")]
+    given = [item for item in map(parsed, others) if item and item.key_or_group == "hydra.run.dir"]
+    if not given or "${" in str(given[-1].value()):
+        raise ConfigError([Problem("resume", "auto needs hydra.run.dir, a folder by its name")])
+    folder = Path(str(given[-1].value())).absolute()
+    if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
+        return Command(command.source, others)
+
+    config, omega = compose(TrainConfig, Command(command.source, others))
+    source = run_source(folder)
+    before = compose(TrainConfig, Command(source, since(source))).config
+    old, new = flat(to_dict(before)), flat(to_dict(config))
+    names = [f"{section}.name" for section in chosen(TrainConfig)]
+    if problems := [
+        Problem(key, changed(old[key], new[key])) for key in names if old[key] != new[key]
+    ]:
+        raise ConfigError(problems)
+    asked = {key: new[key] for key in asked_for(omega) if key in new and new[key] != old[key]}
+    asked = {key: value for key, value in asked.items() if not isinstance(value, dict)}
+    return resume(Command(command.source, as_overrides(asked)), str(folder))
+
+
+def run_source(folder: Path) -> Source:
+    """Where the config of a run begins: in its own config.yaml."""
+    search = f"hydra.searchpath=[{quoted(f'file://{CONFIGS}')}]"
+    return Source(folder, "config", (search, *HYDRA))
+
+
 def since(source: Source) -> list[str]:
     """Overrides that set what a run's config lacks: the settings that came after it began."""
     composed, _ = attempt(TrainConfig, Command(source, []))
@@ -84,7 +126,8 @@ def find_run(text: str) -> tuple[Path, Path]:
     """The folder and the checkpoint of the run that `resume=text` names, as absolute paths.
 
     Args:
-        text: a run folder, of which last.ckpt is meant, or a .ckpt within one.
+        text: a run folder, of which last.ckpt is meant, or the one before it where that is
+            damaged; or a .ckpt within one.
 
     Raises:
         ValueError: in words that follow "resume: ".
@@ -92,14 +135,19 @@ def find_run(text: str) -> tuple[Path, Path]:
     path = Path(text).expanduser().absolute()
     if not path.exists():
         raise ValueError(f"there is no {text}")
-    checkpoint = path / "last.ckpt" if path.is_dir() else path
     folders = [path] if path.is_dir() else list(path.parents)
     folder = next((folder for folder in folders if (folder / "config.yaml").is_file()), None)
-    if folder is None or checkpoint.suffix != ".ckpt":
+    if folder is None or (path.is_file() and path.suffix != ".ckpt"):
         raise ValueError(f"{text} is no run folder, and no .ckpt in one")
-    if not checkpoint.is_file():
-        raise ValueError(f"{text} has no last.ckpt to go on from; start the run anew")
-    return folder, checkpoint
+    if path.is_file():
+        if not is_whole(path):
+            raise ValueError(f"{text} is damaged; go on from another, or with the run folder")
+        return folder, path
+    if checkpoint := newest(folder):
+        return folder, checkpoint
+    if (folder / LAST).exists():
+        raise ValueError(f"{text}/{LAST} is damaged, with none before it; start the run anew")
+    raise ValueError(f"{text} has no {LAST} to go on from; start the run anew")
 
 
 def changes(before: TrainConfig, now: TrainConfig) -> Iterator[Problem]:
@@ -111,7 +159,9 @@ def changes(before: TrainConfig, now: TrainConfig) -> Iterator[Problem]:
         if key == "model.weights":
             yield Problem(key, "a resumed run has its own weights; give this or resume, not both")
         else:
-            change = f"{show(old[key])} in the resumed run, {show(value)} now"
-            yield Problem(
-                key, f"{change}; only trainer.*, hardware.* and where the data is may change"
-            )
+            yield Problem(key, changed(old[key], value))
+
+
+def changed(old: object, new: object) -> str:
+    """The sentence for what may not change."""
+    return f"{show(old)} in the resumed run, {show(new)} now; {MAY}"

@@ -5,19 +5,33 @@ from typing import Any, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from mobilenets.config.checks import checked, chosen
+from mobilenets.config.checks import ConfigError, checked, chosen
 from mobilenets.config.compose import CONFIGS, flat
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.schema import TrainConfig
 
 
-def train_config(values: Mapping[str, Any]) -> TrainConfig:
+def train_config(values: Mapping[str, Any], source: object = "the run") -> TrainConfig:
     """The config that a checkpoint carries; what it lacks has today's values, see `completed`.
+
+    Args:
+        values: plain nested values.
+        source: what an error calls it.
 
     Raises:
         ConfigError: it has settings of another version, or wrong ones.
     """
-    return checked(TrainConfig, completed(values))
+    try:
+        return checked(TrainConfig, completed(values))
+    except ConfigError as error:
+        first, *others = error.problems
+        more = f", and {len(others)} more" * bool(others)
+        raise ConfigError(
+            [
+                f"{source} has a damaged config, or one of another version ({first}{more}): use "
+                "that version of mobilenets; mobilenets.load_model reads the net alone"
+            ]
+        ) from None
 
 
 def completed(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def quiet_lightning() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # the run folder, with its log
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*in eval mode at the start of training.*",  # the averaged net
+        ".*ended before the epoch ended and your dataloader is not resumable.*",  # its order is
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message)
@@ -91,6 +92,21 @@ class EpochReport(Callback):
         self.training = self.waiting = 0.0  # seconds
         self.mark = self.start = 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is measured so far."""
+        passed = time.perf_counter() - self.start
+        return {"images": self.images, "times": (self.training, self.waiting, passed)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on measuring."""
+        self.images = state_dict["images"]
+        self.training, self.waiting, passed = state_dict["times"]
+        self.start = time.perf_counter() - passed
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock where a run goes on in mid-epoch, which does not start that again."""
+        self.mark = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clocks."""
         self.images, self.training, self.waiting = 0, 0.0, 0.0
@@ -129,11 +145,7 @@ class EpochReport(Callback):
         pl_module.log("speed/images_per_second", speed, rank_zero_only=True)
         pl_module.log("speed/data_wait", waiting, rank_zero_only=True)
         train = pl_module.train_metrics.compute()
-        val = {
-            name.removeprefix("val/"): value
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("val/")
-        }
+        val = {name.removeprefix("val/"): value for name, value in pl_module.figures.items()}
         if not trainer.is_global_zero:
             return
         last = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else "?"

@@ -1,5 +1,6 @@
 """What TensorBoard shows besides the scalars that the training logs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,26 @@ SHOWN_IMAGES = 64
 
 
 class RunLogger(TensorBoardLogger):
-    """Writes the event file straight into the run folder."""
+    """Writes the event file straight into the run folder.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(str(folder), name="", version="", default_hp_metric=False)
+    Args:
+        folder: the run's.
+        start: the first step that this process logs; what an earlier one logged from there on, and
+            did not live to save, is no longer shown.
+    """
+
+    def __init__(self, folder: Path, start: int = 0) -> None:
+        super().__init__(
+            str(folder), name="", version="", default_hp_metric=False, purge_step=start
+        )
+        self.start = start
+        self.latest: dict[str, Any] = {"step": None, "metrics": {}}  # of the last step logged
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Writes scalars, and remembers those of the last step."""
+        super().log_metrics(metrics, step)
+        before = self.latest["metrics"] if step == self.latest["step"] else {}
+        self.latest = {"step": step, "metrics": before | dict(metrics)}
 
     def save(self) -> None:
         """Flushes the events. The folder's config.yaml is the one copy of the config."""
@@ -44,6 +61,20 @@ class TensorBoardReport(Callback):
         self.data = data
         self.mistakes = mistakes
         self.config = config
+        self.latest: dict[str, Any] = {"step": None, "metrics": {}}
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keeps what the last step has logged."""
+        if isinstance(trainer.logger, RunLogger):
+            checkpoint["logged"] = trainer.logger.latest
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Takes it up."""
+        self.latest = checkpoint.get("logged", self.latest)
 
     @property
     def scaling(self) -> tuple[list[float], list[float]]:
@@ -51,10 +82,15 @@ class TensorBoardReport(Callback):
         return self.data.preprocessing["mean"], self.data.preprocessing["std"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the config; a resumed run, whose position is restored by now, has it already."""
+        """Writes the config; a resumed run, whose position is restored by now, has it already.
+
+        Where that goes on with a validation, the figures of its step are written once more.
+        """
         if (writer := event_writer(trainer)) and trainer.global_step == 0:
             text = yaml.safe_dump(self.config, sort_keys=False)
             writer.add_text("config", f"```yaml\n{text}```")
+        if isinstance(trainer.logger, RunLogger) and self.latest["step"] == trainer.logger.start:
+            trainer.logger.log_metrics(**self.latest)
 
     def on_train_batch_start(
         self,

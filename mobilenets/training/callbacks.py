@@ -1,25 +1,28 @@
-"""Lightning's own callbacks, set as this project uses them."""
+"""What watches over a training besides its checkpoints."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping
 
-MONITOR = {"monitor": "val/top1", "mode": "max"}
+from mobilenets.models import MobileNet
+from mobilenets.training.checkpoints import MONITOR
+from mobilenets.training.finite import FiniteLoss
+from mobilenets.training.freezing import Frozen, freezing
+from mobilenets.training.hardware import EvaluateByRule, ReturnMemory
 
 
-def checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """best.ckpt, chosen by val/top1, and last.ckpt, written at the end of every epoch.
-
-    Two callbacks, because one with `save_last` writes last.ckpt only when the best changes.
-    """
-    best = ModelCheckpoint(folder, "best", **MONITOR, enable_version_counter=False)  # type: ignore[arg-type]
-    last = ModelCheckpoint(
-        folder, "last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    return best, last
+def callbacks(
+    net: MobileNet,
+    freeze: Frozen,
+    unfreeze: Sequence[Sequence[int]] | None,
+    patience: int | None,
+) -> list[Callback]:
+    """All that steers a run: what of `net` is frozen, when it ends early, what it never does."""
+    rules = [EvaluateByRule(), ReturnMemory(), FiniteLoss()]
+    return [*rules, *freezing(net, freeze, unfreeze), *early_stopping(patience)]
 
 
 def early_stopping(patience: int | None) -> list[Callback]:
     """Ends the run after `patience` validations without a better val/top1; None never does."""
-    return [] if patience is None else [EarlyStopping(**MONITOR, patience=patience)]  # type: ignore[arg-type]
+    return [] if patience is None else [EarlyStopping(MONITOR, mode="max", patience=patience)]

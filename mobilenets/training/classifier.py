@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
@@ -65,6 +66,8 @@ class Classifier(pl.LightningModule):
         self.test_metrics = metrics(num_classes)
         self.confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
         self.folded: Callable[[Tensor], Tensor] | None = None  # a function: it isn't saved
+        self.loss: Tensor | None = None  # of the last batch
+        self.figures: dict[str, float] = {}  # of the last validation
 
     @property
     def eval_net(self) -> nn.Module:
@@ -132,7 +135,8 @@ class Classifier(pl.LightningModule):
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
 
         labels = targets if targets.ndim == 1 else targets.argmax(dim=1)
-        self.train_metrics.update(preds=logits.detach(), target=labels, value=loss.detach())
+        self.loss = loss.detach()
+        self.train_metrics.update(preds=logits.detach(), target=labels, value=self.loss)
         if self.is_logged:
             self.log("train/loss_step", loss)
         return loss
@@ -170,7 +174,10 @@ class Classifier(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs val/loss, val/top1 and, with more than five classes, val/top5."""
         self.folded = None
-        self.log_dict(named(self.val_metrics.compute(), "val"))
+        figures = named(self.val_metrics.compute(), "val")
+        self.log_dict(figures)
+        if not self.trainer.sanity_checking:
+            self.figures = {name: float(value) for name, value in figures.items()}
         self.val_metrics.reset()
 
     def test_step(  # type: ignore[override]
@@ -194,16 +201,39 @@ class Classifier(pl.LightningModule):
         """Logits (N, num_classes) and cross-entropies (N,), without smoothing."""
         logits = self(batch.images)
         losses = F.cross_entropy(logits, batch.labels, reduction="none")
-        figures.update(preds=logits, target=batch.labels, value=losses)
+        if len(logits):  # or else all images of the batch were bad
+            figures.update(preds=logits, target=batch.labels, value=losses)
         return logits, losses
 
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Makes the file explain itself."""
-        figures = self.trainer.callback_metrics.items()  # train's are of the epoch before
-        metrics = {key: float(value) for key, value in figures if key.startswith("val/")}
-        checkpoint[RECORD_KEY] = {**self.record, "metrics": metrics}
+        """Makes the file explain itself, and keeps the figures of the epoch so far."""
+        checkpoint[RECORD_KEY] = {**self.record, "metrics": self.figures}
+        state = {name: metric.metric_state for name, metric in self.train_metrics.items()}
+        checkpoint["train_metrics"] = gathered(state)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on with the figures, and with the command that began the run."""
+        self.record["command"] = checkpoint[RECORD_KEY].get("command")
+        self.figures = checkpoint[RECORD_KEY]["metrics"]
+        states = checkpoint["train_metrics"]
+        if len(states) != self.trainer.world_size:  # the epoch is a new one
+            return
+        for name, state in states[self.global_rank].items():
+            metric = self.train_metrics[name]
+            metric._update_count = 1  # it is no new one, of which `compute` would warn
+            for key, value in state.items():
+                setattr(metric, key, value.to(self.device))
+
+
+def gathered(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """What every process has, in the order of their ranks."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [state]
+    states: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(states, state)
+    return states
 
 
 def metrics(num_classes: int) -> MetricCollection:

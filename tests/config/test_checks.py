@@ -37,6 +37,18 @@ def test_all_that_is_wrong_with_plain_data_is_listed(values):
     ]
 
 
+def test_the_config_of_another_version_is_one_sentence_with_the_file(values):
+    values["seed"] = "x"
+    values["label_smoothing"] = "y"
+    with pytest.raises(ConfigError) as error:
+        train_config(values, "runs/best.ckpt")
+    assert error.value.problems == [
+        "runs/best.ckpt has a damaged config, or one of another version (seed: 'x' is not a whole "
+        "number, and 1 more): use that version of mobilenets; mobilenets.load_model reads the net "
+        "alone"
+    ]
+
+
 def test_a_choice_that_does_not_exist_is_named_with_those_that_do(values):
     values["model"]["name"] = "mobilenet_v3"
     with pytest.raises(ConfigError) as error:

@@ -1,9 +1,12 @@
+import os
+from zipfile import ZipFile
+
 import pytest
 from omegaconf import OmegaConf
 
 from mobilenets.config import ConfigError, TrainConfig, to_dict
 from mobilenets.config.compose import CONFIGS, Command, Source, compose, shown
-from mobilenets.config.resume import find_run, resume
+from mobilenets.config.resume import changed, find_run, resume, resume_or_start
 
 
 @pytest.fixture
@@ -15,9 +18,15 @@ def run(tmp_path):
     OmegaConf.save(
         OmegaConf.create(to_dict(compose(TrainConfig, command).config)), folder / "config.yaml"
     )
-    (folder / "last.ckpt").touch()
-    (folder / "best.ckpt").touch()
+    for name in ("last.ckpt", "best.ckpt"):
+        write(folder / name)
     return folder
+
+
+def write(path):
+    """A file that passes for a checkpoint: they are zip archives."""
+    with ZipFile(path, "w") as archive:
+        archive.writestr("data", b"0" * 1000)
 
 
 def resumed(run, *overrides):
@@ -39,7 +48,7 @@ def test_the_config_is_that_of_the_run(run):
 
 def test_a_checkpoint_within_the_run_may_be_named(run):
     (run / "more").mkdir()
-    (run / "more" / "epoch_3.ckpt").touch()
+    write(run / "more" / "epoch_3.ckpt")
     for name in ("best.ckpt", "more/epoch_3.ckpt"):
         assert resumed(run / name).resume == str(run / name)
 
@@ -52,10 +61,11 @@ def test_the_command_keeps_the_runs_folder(run):
     assert "file" in omega.hydra.job_logging.handlers
 
 
-def test_the_trainer_the_machine_and_the_place_of_the_data_may_change(run):
+def test_length_machine_logging_and_the_place_of_the_data_may_change(run):
     config = resumed(
         run, "trainer.max_epochs=99", "trainer.devices=2", "data.root=/b", "data.num_workers=3",
         "data.download=false", "data.verify=false", "hardware.tune=false",
+        "trainer.log_every_n_steps=7", "checkpoint.every_minutes=1",
     )  # fmt: skip
     assert (config.trainer.max_epochs, config.data.root, config.data.num_workers) == (99, "/b", 3)
     assert not config.hardware.tune
@@ -67,10 +77,11 @@ def test_what_the_run_has_already_may_be_repeated(run):
 
 
 def test_every_change_is_named_with_the_old_and_the_new_value(run):
-    may = "only trainer.*, hardware.* and where the data is may change"
+    may = "only the length of the run, devices, workers, logging and where the data is may change"
     assert problems(
         run, "model=mobilenet_v1", "experiment=digits", "seed=1", "data.mean=[0.5]",
         "trainer.max_epoch=3", "optimizer.weight_decay=-1", "hydra.run.dir=x",
+        "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2",
     ) == [
         "model=mobilenet_v1: the resumed run has made its choices; leave it out",
         "experiment=digits: the resumed run has made its choices; leave it out",
@@ -79,6 +90,8 @@ def test_every_change_is_named_with_the_old_and_the_new_value(run):
         "optimizer.weight_decay: -1 is out of range (at least 0)",
         f"seed: 0 in the resumed run, 1 now; {may}",
         f"data.mean: [0.4914, 0.4822, 0.4465] in the resumed run, [0.5] now; {may}",
+        f"trainer.precision: null in the resumed run, 'bf16-mixed' now; {may}",
+        f"trainer.accumulate_grad_batches: 1 in the resumed run, 2 now; {may}",
     ]  # fmt: skip
 
 
@@ -92,8 +105,7 @@ def test_a_run_of_an_earlier_version_goes_on_with_todays_value_of_what_it_lacks(
     assert resumed(run) == whole
     assert not resumed(run, "hardware.tune=false").hardware.tune
     assert problems(run, "schedule.interval=epoch") == [
-        "schedule.interval: 'step' in the resumed run, 'epoch' now; only trainer.*, hardware.* and "
-        "where the data is may change"
+        f"schedule.interval: {changed('step', 'epoch')}"
     ]
     # As Lightning's ddp starts the other processes: what came after stands in the command already.
     command = resume(Command(Source(CONFIGS, "train"), []), str(run))
@@ -125,6 +137,67 @@ def test_what_is_no_run_is_refused(run, tmp_path):
         f"resume: {run} has no last.ckpt to go on from; start the run anew",
         "lr: did you mean optimizer.lr?",
     ]
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(run):
+    write(run / "previous.ckpt")
+    content = (run / "last.ckpt").read_bytes()
+    for damaged in (content[:-40], content.replace(b"0000", b"0010", 1), b"", b"<html>"):
+        (run / "last.ckpt").write_bytes(damaged)
+        assert resumed(run).resume == str(run / "previous.ckpt")
+        assert problems(run / "last.ckpt") == [
+            f"resume: {run}/last.ckpt is damaged; go on from another, or with the run folder"
+        ]
+    os.utime(run / "previous.ckpt", (1, 1))
+    write(run / "last.ckpt")
+    os.utime(run / "last.ckpt", (0, 0))
+    assert resumed(run).resume == str(run / "last.ckpt"), "the clock has no say"
+    for name in ("last.ckpt", "previous.ckpt"):
+        (run / name).write_bytes(b"")
+    assert problems(run) == [
+        f"resume: {run}/last.ckpt is damaged, with none before it; start the run anew"
+    ]
+
+
+# resume=auto: the command of a new run, given again
+
+
+def auto(run, *overrides):
+    given = ["model=mobilenet_v2", "data=cifar10", *overrides, "resume=auto"]
+    folder = [f"hydra.run.dir={str(run)!r}"] if run else []
+    return resume_or_start(Command(Source(CONFIGS, "train"), [*given, *folder]))
+
+
+def test_auto_goes_on_with_the_run_that_is_there(run):
+    command = auto(run, "trainer.max_epochs=20", "optimizer.lr=0.05", "data.root=/elsewhere")
+    config = compose(TrainConfig, command).config
+    assert config.resume == str(run / "last.ckpt")
+    assert (config.data.root, config.model.name) == ("/elsewhere", "mobilenet_v2")
+
+
+def test_auto_starts_where_nothing_is_to_go_on_with(run, tmp_path):
+    for name in ("last.ckpt", "best.ckpt"):
+        (run / name).unlink()
+    for folder in (run, tmp_path / "new"):
+        command = auto(folder, "seed=3")
+        assert "resume=auto" not in command.overrides
+        assert compose(TrainConfig, command).config.resume is None
+
+
+def test_auto_names_every_change(run):
+    may = "only the length of the run, devices, workers, logging and where the data is may change"
+    with pytest.raises(ConfigError) as error:
+        auto(run, "seed=1", "experiment=cifar10_mobilenet_v2")
+    assert f"seed: 0 in the resumed run, 1 now; {may}" in error.value.problems
+    assert len(error.value.problems) > 1, "the experiment's"
+    with pytest.raises(ConfigError) as error:
+        auto(run, "model=mobilenet_v1")
+    assert error.value.problems == [
+        f"model.name: 'mobilenet_v2' in the resumed run, 'mobilenet_v1' now; {may}"
+    ]
+    with pytest.raises(ConfigError) as error:
+        auto(None)
+    assert error.value.problems == ["resume: auto needs hydra.run.dir, a folder by its name"]
 
 
 def test_a_relative_path_is_seen_from_here(run, monkeypatch):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from mobilenets import create_model, load_model
 from mobilenets.data import ImageDataModule, Mixing
-from mobilenets.training import Classifier, Schedule, checkpoints, create_optimizer
+from mobilenets.training import Checkpoints, Classifier, Schedule, create_optimizer
 from mobilenets.weights import make_record
 
 OPTIMIZER = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
@@ -64,7 +64,7 @@ def trainer(folder, callbacks=(), **options):
         **{"max_epochs": 3, "accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0}
         | options,
         default_root_dir=folder,
-        callbacks=[*checkpoints(folder), *callbacks],
+        callbacks=[*callbacks, Checkpoints(folder, every_minutes=10)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
