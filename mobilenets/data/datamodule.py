@@ -1,6 +1,7 @@
 """From a config's data fields to loaders of batches and what happens to these on the device."""
 
 import difflib
+import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -346,4 +347,5 @@ def _leave_signals(worker: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if "SLURM_JOB_ID" in os.environ:  # nobody else sends it
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -11,7 +11,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 log = logging.getLogger("mobilenets")
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75}  # 75: EX_TEMPFAIL
+SIGUSR1 = getattr(signal, "SIGUSR1", None)  # Windows has none
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, SIGUSR1: 75}  # 75: EX_TEMPFAIL
 
 
 class Signals:
@@ -38,7 +39,7 @@ class Signals:
 
 def leave(number: int, frame: Any = None) -> NoReturn:
     """Ends the process after a signal; after SIGUSR1 the first process has SLURM start it again."""
-    if number == signal.SIGUSR1 and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+    if number == SIGUSR1 and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         requeue(os.environ["SLURM_JOB_ID"])
     raise SystemExit(EXIT_CODES[signal.Signals(number)])
 
@@ -57,4 +58,4 @@ def listen(handler: Callable[[int, Any], Any]) -> None:
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)
     if "SLURM_JOB_ID" in os.environ:
-        signal.signal(signal.SIGUSR1, handler)
+        signal.signal(signal.SIGUSR1, handler)  # SLURM runs on Linux
