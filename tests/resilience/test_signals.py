@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from mobilenets.training import Classifier
@@ -143,8 +144,10 @@ def test_a_signal_to_all_processes_of_a_run_leaves_the_workers_at_work(
     options += ["data=folder", "data.root=animals", "data.image_size=16", "data.batch_size=4"]
     options += ["data.num_workers=2", "trainer.max_epochs=30", "checkpoint.every_minutes=10"]
     assert train(*options, "hydra.run.dir=whole")[0] == 0
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on their number
     with subprocess.Popen(
         [sys.executable, str(SCRIPT), *options, "hydra.run.dir=cut"],
+        env=os.environ | threads,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         assert any(line.startswith("epoch   2") for line in process.stdout), process.stderr.read()
