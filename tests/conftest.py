@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import runpy
 import sys
 import warnings
@@ -36,6 +37,16 @@ def _randomise(model):
             nn.init.normal_(module.weight, 0, 0.1)
             nn.init.normal_(module.bias)
     return model.eval()
+
+
+@pytest.fixture(autouse=True)
+def quiet_log():
+    """What a run in this process has set up to write its messages doesn't write those of others."""
+    before = list(logging.root.handlers)
+    yield
+    for handler in [handler for handler in logging.root.handlers if handler not in before]:
+        logging.root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture
