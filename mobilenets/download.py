@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from mobilenets import __version__
 
+SCHEME = "https://"  # of every address, redirects included
 TIMEOUT = 20.0  # seconds without an answer
 PAUSES = (1.0, 4.0)  # seconds before the second attempt and the third
 CHUNK = 1 << 20
@@ -29,9 +30,12 @@ def download(url: str, path: Path, sha256: str, limit: int) -> None:
         limit: the most bytes that are taken.
 
     Raises:
-        ValueError: more than `limit` bytes, or another sha256; nothing is left behind.
+        ValueError: another scheme than https, more than `limit` bytes, or another sha256; nothing
+            is left behind.
         OSError, HTTPException: the network or the disk.
     """
+    if not url.lower().startswith(SCHEME):
+        raise ValueError(f"{url} was not fetched: files are fetched through https only")
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")  # other processes may fetch it too
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -104,7 +108,7 @@ class _HttpsRedirects(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
-        if not newurl.lower().startswith("https://"):
+        if not newurl.lower().startswith(SCHEME):
             fp.close()
             raise URLError(f"it redirects to {newurl}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.append((self.path, self.headers.get("Range")))
         if self.path == "/moved":
             self.send_response(302)
-            self.send_header("Location", "http://127.0.0.1:1/w.pth")
+            self.send_header("Location", "http://localhost:1/w.pth")
             self.end_headers()
         elif self.path == "/busy":
             self.send_error(503)
@@ -61,6 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(module, "PAUSES", (0, 0))
+    monkeypatch.setattr(module, "SCHEME", "http://127.0.0.1:")
     monkeypatch.setattr(Handler, "asked", [])
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -92,7 +93,7 @@ def current_umask():
         ("endless", SHA256, 1000, ValueError, "larger than 1,000 bytes and was not fetched"),
         ("short", SHA256, 1 << 30, OSError, "the connection ended after 1,000 bytes"),
         ("busy", SHA256, 1 << 30, OSError, "503"),
-        ("moved", SHA256, 1 << 30, OSError, "redirects to http://127.0.0.1:1/w.pth, which is not"),
+        ("moved", SHA256, 1 << 30, OSError, "redirects to http://localhost:1/w.pth, which is not"),
         ("none", SHA256, 1 << 30, OSError, "404"),
     ],
 )
@@ -121,6 +122,12 @@ def test_what_can_not_pass_is_not_tried_again():
     assert not module._may_pass(URLError(socket.gaierror(-2, "Name or service not known")))
     assert not module._may_pass(OSError(28, "No space left on device"))
     assert module._may_pass(URLError(TimeoutError()))
+
+
+def test_nothing_is_fetched_but_through_https(tmp_path):
+    with pytest.raises(ValueError, match="through https only"):
+        download("http://127.0.0.1:1/w.pth", tmp_path / "w.pth", SHA256, 1 << 30)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_redirect_to_https_is_followed():

@@ -232,9 +232,11 @@ def test_an_archive_that_unpacks_to_too_much_is_not_read(archive, monkeypatch):
     with pytest.raises(ValueError, match=r"data_batch_\d is too much for it\): delete it and down"):
         read(archive)
     monkeypatch.undo()
-    monkeypatch.setattr(cifar, "MAX_MEMBERS", 5)
-    with pytest.raises(ValueError, match="is too much for it"):
-        read(archive)
+    for name, most in (("MAX_MEMBERS", 5), ("MAX_UNPACKED", 10_000)):
+        with monkeypatch.context() as patch:
+            patch.setattr(cifar, name, most)
+            with pytest.raises(ValueError, match="is too much for it"):
+                read(archive)
 
 
 def test_links_in_an_archive_lead_nowhere(archive, tmp_path):

@@ -5,6 +5,7 @@ from typing import Any
 
 MAX_BYTES = 2 << 30  # of a file, and of what it unpacks to
 MAX_MEMBERS = 20_000  # of an archive: files, groups, arrays
+MAX_RATIO, LARGE = 100, 64 << 20  # bytes unpacked to bytes of the archive, of what is large
 MAX_JSON_BYTES = 16 << 20  # a model's config has less than 1 MB
 
 
@@ -16,6 +17,15 @@ def check_size(size: int, verb: str) -> None:
     """Refuses a file that has ("is") or would unpack to ("would unpack to") too many bytes."""
     if size > MAX_BYTES:
         raise Refused(f"{verb} {size / 1e9:.1f} GB; at most {MAX_BYTES / 1e9:.1f} GB are read")
+
+
+def check_ratio(size: int, packed: int) -> None:
+    """Refuses an archive that would unpack to a multiple of itself as no weights do."""
+    if size > max(LARGE, MAX_RATIO * packed):
+        raise Refused(
+            f"would unpack to {size / 1e6:,.0f} MB, {size / packed:,.0f} times its own size; at "
+            f"most {MAX_RATIO} times are read"
+        )
 
 
 def check_count(number: int, things: str) -> None:

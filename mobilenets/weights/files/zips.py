@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
-from mobilenets.weights.files.limits import Refused, check_count, check_size
+from mobilenets.weights.files.limits import Refused, check_count, check_ratio, check_size
 
 ENCRYPTED = 0x1  # bit of a member's flags
 
@@ -20,7 +20,9 @@ def open_zip(path: Path) -> Iterator[ZipFile]:
     with ZipFile(path) as archive:
         members = archive.infolist()
         check_count(len(members), "members")
-        check_size(sum(member.file_size for member in members), "would unpack to")
+        unpacked = sum(member.file_size for member in members)
+        check_size(unpacked, "would unpack to")
+        check_ratio(unpacked, path.stat().st_size)
         for member in members:
             compressed = member.compress_type not in (ZIP_STORED, ZIP_DEFLATED)
             if compressed or member.flag_bits & ENCRYPTED:

@@ -22,6 +22,13 @@ def test_a_bomb_is_refused_by_what_it_claims(tmp_path):
         read_file(path)
 
 
+def test_a_bomb_is_refused_by_its_ratio(tmp_path):
+    path = tmp_path / "net.npz"
+    np.savez_compressed(path, a=np.zeros(80_000_000, dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"would unpack to 80 MB, 1,0\d\d times its own size; at mo"):
+        read_file(path)
+
+
 @pytest.mark.parametrize("write", ["torch", "keras", "npz"])
 def test_every_archive_is_measured_before_it_is_read(write, tmp_path, monkeypatch):
     path = tmp_path / "net"
