@@ -24,9 +24,14 @@ VARIANTS = {
 
 @pytest.fixture
 def exact(train, compare, leave_at):
-    """exact(run, written, number) -> what differs in the run that goes on from a checkpoint."""
+    """exact(run, written, number) -> what differs in the run that goes on from a checkpoint.
+
+    At its end it prints how many it was asked for, and of how many nothing differs.
+    """
+    tried, same = 0, 0
 
     def go_on(run, written, number, change=None):
+        nonlocal tried, same
         folder = leave_at(run, written[: number + 1], f"{run}_{number}")
         if change is not None:
             checkpoint = torch.load(folder + "/last.ckpt", weights_only=True)
@@ -36,9 +41,12 @@ def exact(train, compare, leave_at):
         assert (code, err) == (0, ""), out
         found = compare(run, folder)
         shutil.rmtree(folder)
+        if change is None:
+            tried, same = tried + 1, same + (not found)
         return found
 
-    return go_on
+    yield go_on
+    print(f"{same} of {tried} points exact")
 
 
 def test_a_run_with_everything_goes_on_exactly(train, tiny, points, exact):

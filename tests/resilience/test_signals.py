@@ -155,7 +155,7 @@ def test_a_signal_to_all_processes_of_a_run_leaves_the_workers_at_work(
         start = time.monotonic()
         assert process.wait(30) == code, process.stderr.read()
         seconds = time.monotonic() - start
-    print(f"{signal.Signals(number).name}: {seconds:.1f} s")
     assert seconds < 5
     assert train("resume=cut")[0] == 0
     assert compare("whole", "cut") == []
+    print(f"{seconds:.2f} s from {signal.Signals(number).name} to the exit")

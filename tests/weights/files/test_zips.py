@@ -25,7 +25,7 @@ def test_a_bomb_is_refused_by_what_it_claims(tmp_path):
 def test_a_bomb_is_refused_by_its_ratio(tmp_path):
     path = tmp_path / "net.npz"
     np.savez_compressed(path, a=np.zeros(80_000_000, dtype=np.uint8))
-    with pytest.raises(ValueError, match=r"would unpack to 80 MB, 1,0\d\d times its own size; at mo"):
+    with pytest.raises(ValueError, match=r"would unpack to 80 MB, 1,0\d\d times its own size"):
         read_file(path)
 
 
