@@ -7,11 +7,12 @@ neither torch nor Lightning.
 from mobilenets.config.checks import ConfigError, to_dict
 from mobilenets.config.entry import command_line, entry_point, run_folder
 from mobilenets.config.saved import train_config
-from mobilenets.config.schema import EvalConfig, TrainConfig
+from mobilenets.config.schema import EvalConfig, ExportConfig, TrainConfig
 
 __all__ = [
     "ConfigError",
     "EvalConfig",
+    "ExportConfig",
     "TrainConfig",
     "command_line",
     "entry_point",

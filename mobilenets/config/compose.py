@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin, get_type_hints
 
 import hydra
 import yaml
@@ -293,6 +293,15 @@ def parsed(text: str) -> Override | None:
         return OverridesParser.create().parse_override(text)
     except HydraException:
         return None
+
+
+def bracketed(text: str, cls: type) -> str:
+    """format=a,b as format=[a,b], where `cls` has a list of that name: no sweep is meant."""
+    name, equals, value = text.partition("=")
+    kind = get_type_hints(cls).get(name)
+    if equals and get_origin(kind) is list and not value.startswith("["):
+        return f"{name}=[{value}]"
+    return text
 
 
 def quoted(text: object) -> str:

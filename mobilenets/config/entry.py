@@ -25,6 +25,7 @@ from mobilenets.config.compose import (
     Composed,
     Source,
     asked_for,
+    bracketed,
     compose,
     parsed,
     plain,
@@ -132,7 +133,7 @@ def _command(args: Namespace, rest: list[str], name: str, cls: type) -> Command:
     """Where the config begins and the overrides, of a resumed run its own."""
     overrides = [*args.overrides, *rest]
     search = [text for text in overrides if text.startswith("hydra.searchpath=")]
-    overrides = [text for text in overrides if text not in search]
+    overrides = [bracketed(text, cls) for text in overrides if text not in search]
     if args.config_dir:
         added = Path(args.config_dir).absolute()
         if not added.is_dir():

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from mobilenets.config.checks import chosen, settings
 from mobilenets.config.compose import Command, compose, flat, plain
 from mobilenets.config.groups import CHOICES
-from mobilenets.config.schema import EvalConfig, TrainConfig
+from mobilenets.config.schema import EvalConfig, ExportConfig, TrainConfig
 from mobilenets.config.values import alternatives, listed, show
 
 WIDTH, COLUMN = 100, 40
@@ -28,6 +28,11 @@ EXAMPLES = {
     EvalConfig: [
         "python eval.py checkpoint=runs/digits/mobilenet_v1_1.0/2026-11-23_10-00-00",
         "python eval.py checkpoint=best.ckpt split=val data.root=/data/flowers output=val.json",
+    ],
+    ExportConfig: [
+        "python scripts/export.py checkpoint=runs/digits/mobilenet_v1_1.0/... format=onnx",
+        "python scripts/export.py checkpoint=best.ckpt format=onnx,executorch quantize=int8",
+        "python scripts/export.py checkpoint=net.pth format=onnx preprocess=true images=photos",
     ],
 }
 FLAGS = {

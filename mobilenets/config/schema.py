@@ -1,6 +1,6 @@
-"""The settings of train.py and eval.py: name, type, meaning and range of each.
+"""The settings of train.py, eval.py and scripts/: name, type, meaning and range of each.
 
-The values stand in configs/train.yaml, configs/eval.yaml and the groups' files beside them.
+The values stand in configs/train.yaml, configs/eval.yaml, ... and the groups' files beside them.
 """
 
 # ruff: noqa: RUF009 (`setting` is dataclasses.field, with metadata)
@@ -142,19 +142,14 @@ class TrainConfig:
 
 
 @dataclass
-class EvalDataConfig:
-    """What may differ from training; null = as there."""
+class SavedDataConfig:
+    """The data of the run that made a checkpoint, elsewhere or faster; null = as there."""
 
     root: str | None = setting("folder of the data")
     batch_size: int | None = setting("images in a step", at_least=1)
     num_workers: int | None = setting("processes that load images", at_least=0)
     verify: bool | None = setting("check the archive's checksums")
     on_bad_image: Literal["error", "skip"] | None = setting("end, or leave them out and say so")
-    image_size: int | None = setting("height and width that the net sees", at_least=1)
-    crop_pct: float | None = setting("centre crop / resized image", above=0, at_most=1)
-    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = setting("of all resizing")
-    mean: list[float] | None = setting("of each channel", at_least=0, at_most=1)
-    std: list[float] | None = setting("of each channel", above=0)
 
     def over(self, trained: DataConfig) -> dict[str, Any]:
         """What `ImageDataModule` takes: the options of training with these laid over them.
@@ -169,6 +164,17 @@ class EvalDataConfig:
             if value is not None:
                 options[key] = value
         return options
+
+
+@dataclass
+class EvalDataConfig(SavedDataConfig):
+    """What may differ from training; null = as there."""
+
+    image_size: int | None = setting("height and width that the net sees", at_least=1)
+    crop_pct: float | None = setting("centre crop / resized image", above=0, at_most=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = setting("of all resizing")
+    mean: list[float] | None = setting("of each channel", at_least=0, at_most=1)
+    std: list[float] | None = setting("of each channel", above=0)
 
 
 @dataclass
@@ -213,3 +219,30 @@ class EvalConfig:
     data: EvalDataConfig = setting("the data of the run, elsewhere or faster")
     trainer: EvalTrainerConfig = setting("where and how to run the net")
     hardware: EvalHardwareConfig = setting("the use of the machine")
+
+
+# scripts/export.py
+
+ExportFormat = Literal[
+    "onnx", "torch_export", "executorch", "litert", "coreml", "openvino", "safetensors"
+]
+
+
+@dataclass
+class ExportConfig:
+    """One export of a checkpoint."""
+
+    checkpoint: str = setting(
+        "a run folder, a .ckpt, or any file of weights", example="runs/digits/mobilenet_v1_1.0/..."
+    )
+    format: list[ExportFormat] = setting("one or several: a,b", example="onnx,executorch")
+    quantize: Literal["int8"] | None = setting("int8 weights and activations: onnx, executorch")
+    preprocess: bool = setting("resize and normalise in the graph: uint8 (N, H, W, C) of any size")
+    output: str | None = setting("folder of the files; null = export/ beside the checkpoint")
+    max_drop: float = setting("points of top-1 that int8 may lose", at_least=0)
+    split: Literal["val", "test", "train"] = setting("images that the files are checked on")
+    num_images: int = setting("so many of them at most", at_least=1)
+    calibration_images: int = setting("training images that int8's ranges come from", at_least=1)
+    images: str | None = setting("folder of images to check on, for weights without a run")
+    threads: int | None = setting("of every runtime; null = as many as torch takes", at_least=1)
+    data: SavedDataConfig = setting("the data of the run, elsewhere or faster")

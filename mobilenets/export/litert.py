@@ -1,0 +1,38 @@
+"""LiteRT's .tflite, for Android and microcontrollers. Reference: ai.google.dev/edge/litert."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mobilenets.export.exportable import Exportable, Runner
+from mobilenets.export.quiet import quiet
+
+
+def write(model: Exportable, path: Path) -> None:
+    """Writes a net; its batch of one image is resized at run time (`resize_tensor_input`)."""
+    with quiet():
+        import litert_torch
+
+        litert_torch.convert(model.net, (model.example(1),)).export(str(path))
+
+
+def load(path: Path, num_threads: int | None = None) -> Runner:
+    """What runs a file in LiteRT; None: with as many threads as torch has."""
+    with quiet():
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(path), num_threads=num_threads or torch.get_num_threads())
+    (images_in,), (logits_out,) = interpreter.get_input_details(), interpreter.get_output_details()
+    shape: list[int] = []
+
+    def run(images: Tensor) -> Tensor:
+        if shape != list(images.shape):
+            shape[:] = images.shape
+            interpreter.resize_tensor_input(images_in["index"], shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(images_in["index"], images.contiguous().numpy())
+        interpreter.invoke()
+        return torch.from_numpy(interpreter.get_tensor(logits_out["index"]))
+
+    return run

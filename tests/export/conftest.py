@@ -1,0 +1,53 @@
+"""Small nets, ready for export."""
+
+import pytest
+import torch
+
+from mobilenets import create_model
+from mobilenets.export import Exportable
+from mobilenets.weights import read_weights, save_model
+
+PREPROCESSING = {
+    "image_size": 32,
+    "in_channels": 3,
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.2, 0.25, 0.3],
+    "crop_pct": 0.8,
+    "interpolation": "bilinear",
+}
+
+
+SHORT = {  # exporters take their time for every layer
+    "mobilenet_v1": {"shallow": True},
+    "mobilenet_v2": {"stages": [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 1, 2], [6, 96, 1, 2]]},
+}
+
+
+def trained_looking(net):
+    """Statistics and a classifier as of a net that has seen images: logits are far from zero."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        net.train()
+        for _ in range(3):
+            net(torch.randn(16, net.options["in_channels"], 32, 32, generator=generator))
+        net.classifier[-1].weight.normal_(0, 0.5, generator=generator)
+    return net.eval()
+
+
+@pytest.fixture
+def exportable(tmp_path):
+    """exportable(name, preprocess=False, **options) -> an `Exportable` of five classes."""
+
+    def make(name="mobilenet_v2", preprocess=False, preprocessing=PREPROCESSING, **options):
+        torch.manual_seed(0)
+        options = SHORT[name] | options
+        net = create_model(name, width_mult=0.25, num_classes=5, dropout=0.0, **options)
+        preprocessing = preprocessing | {"in_channels": net.options["in_channels"]}
+        if net.options["in_channels"] == 1:
+            preprocessing |= {"mean": [0.5], "std": [0.2]}
+        file = tmp_path / "net.safetensors"
+        names = list("abcde")
+        save_model(trained_looking(net), file, class_names=names, preprocessing=preprocessing)
+        return Exportable(read_weights(file), preprocess)
+
+    return make

@@ -1,0 +1,63 @@
+"""A graph that resizes and normalises gives the logits of evaluation."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mobilenets.export import FORMATS, of_folder
+from mobilenets.export.preprocessing import WithPreprocessing, _margin
+from mobilenets.export.shipping import in_pytorch
+
+SIZES = [(60, 45), (45, 60), (40, 40), (200, 41), (39, 33)]
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    (tmp_path / "photographs").mkdir()
+    noise = np.random.default_rng(0)
+    for number, (height, width) in enumerate(SIZES):
+        coarse = noise.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3)).astype(np.uint8)
+        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        image.save(tmp_path / "photographs" / f"{number}.png")
+    return tmp_path / "photographs"
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_it_is_evaluations(interpolation, exportable, photographs):
+    model = exportable(preprocess=True)
+    model.weights.preprocessing["interpolation"] = interpolation
+    run, trained = in_pytorch(model.net), in_pytorch(model.weights.build())
+    examples = list(of_folder(photographs, model, 10))
+    assert [tuple(example.inputs.shape[1:3]) for example in examples] == SIZES
+    for example in examples:
+        expected = trained(example.images)
+        # A pixel may be rounded the other way.
+        torch.testing.assert_close(run(example.inputs), expected, rtol=0.01, atol=0.05)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch_export", "openvino"])
+def test_it_is_in_the_graph(format, exportable, photographs, tmp_path):
+    kind = FORMATS[format]
+    for package in kind.packages:
+        pytest.importorskip(package)
+    model = exportable("mobilenet_v1", preprocess=True)
+    path = tmp_path / f"net{kind.suffix}"
+    kind.module.write(model, path)
+    run, trained = kind.module.load(path, 1), in_pytorch(model.weights.build())
+    for example in of_folder(photographs, model, 10):
+        expected = trained(example.images)
+        logits = run(example.inputs)
+        torch.testing.assert_close(logits, expected, rtol=0.02, atol=0.1)
+        pair = torch.cat([example.inputs, example.inputs])
+        torch.testing.assert_close(run(pair), torch.cat([logits, logits]), rtol=1e-4, atol=1e-4)
+
+
+def test_halves_of_pixels_are_rounded_as_in_evaluation():
+    assert [_margin(excess) for excess in range(20)] == [round(n / 2) for n in range(20)]
+
+
+def test_nearest_is_refused(exportable):
+    model = exportable()
+    with pytest.raises(ValueError, match="knows bilinear and bicubic"):
+        WithPreprocessing(model.net, model.weights.preprocessing | {"interpolation": "nearest"})
