@@ -20,7 +20,7 @@ import torch
 
 from mobilenets.config.console import OneLineParser
 from mobilenets.models import count_macs, count_parameters, create_model, list_models
-from mobilenets.models.published import TABLES, Published, find_published
+from mobilenets.models.published import PAPERS, TABLES, Published, find_published
 
 # (heading in text and Markdown, column in CSV)
 COLUMNS = (
@@ -36,7 +36,6 @@ COLUMNS = (
     ("paper: top-1 (%)", "paper_top1_percent"),
     ("source", "source"),
 )
-SOURCES = {"v1": "arXiv 1704.04861", "v2": "arXiv 1801.04381"}
 
 
 @dataclass
@@ -76,7 +75,7 @@ def make_row(
     row += [str(published.params), difference(cost.params, published.params) if cost else ""]
     row += [str(published.macs), difference(cost.macs, published.macs) if cost else ""]
     source, _, number = table.partition("-table-")
-    return [*row, str(published.top1), f"{SOURCES[source]} Table {number}"]
+    return [*row, str(published.top1), f"{PAPERS[source]} Table {number}"]
 
 
 def model_rows(model: str, widths: Sequence[float], resolutions: Sequence[int]) -> list[list[str]]:

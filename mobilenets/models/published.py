@@ -35,6 +35,8 @@ def _v2(width_mult: float, params: float, macs: float, top1: float) -> Published
     return Published(label, params, macs, top1, 224, "mobilenet_v2", options)
 
 
+PAPERS = {"v1": "arXiv 1704.04861", "v2": "arXiv 1801.04381"}
+
 # (label, parameters in millions, multiply-adds in millions, ImageNet top-1 in %): as printed.
 TABLES: dict[str, tuple[Published, ...]] = {
     "v1-table-4": (  # depthwise separable against full convolutions
@@ -76,6 +78,49 @@ TABLES: dict[str, tuple[Published, ...]] = {
         _v2(1.4, 6.9, 585, 74.7),  # 6.9 equals no implementation: TF-slim's has 6.06 without norms
     ),
 }
+
+# ImageNet top-1 in % of the checkpoints that the authors gave away (float, one crop), by width
+# multiplier and resolution: their curves, where the papers' tables have single nets.
+# Reference: github.com/tensorflow/models, research/slim/nets.
+ZOO_RESOLUTIONS = (224, 192, 160, 128, 96)
+ZOO: dict[str, tuple[str, dict[float, tuple[float, ...]]]] = {
+    "mobilenet_v1": (
+        "tensorflow/models slim/nets/mobilenet_v1.md",
+        {
+            1.0: (70.9, 70.0, 68.0, 65.2),
+            0.75: (68.4, 67.2, 65.3, 62.1),
+            0.5: (63.3, 61.7, 59.1, 56.3),
+            0.25: (49.8, 47.7, 45.5, 41.5),
+        },
+    ),
+    "mobilenet_v2": (
+        "tensorflow/models slim/nets/mobilenet/README.md",
+        {
+            1.4: (75.0,),
+            1.3: (74.4,),
+            1.0: (71.8, 70.7, 68.8, 65.3, 60.3),
+            0.75: (69.8, 68.7, 66.4, 63.2, 58.8),
+            0.5: (65.4, 63.9, 61.0, 57.7, 51.2),
+            0.35: (60.3, 58.2, 55.7, 50.8, 45.5),
+        },
+    ),
+}
+
+
+def find_top1(model: str, width: float, resolution: int) -> tuple[float, str] | tuple[None, None]:
+    """(ImageNet top-1 in %, source) that the authors published for a net, or (None, None).
+
+    From `ZOO`, so that widths and resolutions compare; what it lacks is from the papers' tables.
+    """
+    source, widths = ZOO.get(model, ("", {}))
+    figures = dict(zip(ZOO_RESOLUTIONS, widths.get(width, ()), strict=False))
+    if resolution in figures:
+        return figures[resolution], source
+    table, row = find_published(model, resolution, {"width_mult": width})
+    if row is None or table is None:
+        return None, None
+    paper, _, number = table.partition("-table-")
+    return row.top1, f"{PAPERS[paper]} Table {number}"
 
 
 def find_published(
