@@ -22,6 +22,7 @@ _HOME = {  # public name -> the module that defines it
     "load_model": "mobilenets.weights",
     "save_model": "mobilenets.weights",
     "push_to_hub": "mobilenets.weights.hub",
+    "Predictor": "mobilenets.predict",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -7,12 +7,13 @@ neither torch nor Lightning.
 from mobilenets.config.checks import ConfigError, to_dict
 from mobilenets.config.entry import command_line, entry_point, run_folder
 from mobilenets.config.saved import train_config
-from mobilenets.config.schema import EvalConfig, ExportConfig, TrainConfig
+from mobilenets.config.schema import EvalConfig, ExportConfig, PredictConfig, TrainConfig
 
 __all__ = [
     "ConfigError",
     "EvalConfig",
     "ExportConfig",
+    "PredictConfig",
     "TrainConfig",
     "command_line",
     "entry_point",

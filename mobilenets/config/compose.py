@@ -295,13 +295,38 @@ def parsed(text: str) -> Override | None:
         return None
 
 
-def bracketed(text: str, cls: type) -> str:
-    """format=a,b as format=[a,b], where `cls` has a list of that name: no sweep is meant."""
+def as_meant(text: str, cls: type) -> str:
+    """A setting as a person means it, in Hydra's grammar, where `cls` says of what type it is.
+
+    A path is taken as it stands, whatever is in it, and format=a,b is the list [a,b]: sweeps are
+    train.py's.
+    """
     name, equals, value = text.partition("=")
     kind = get_type_hints(cls).get(name)
-    if equals and get_origin(kind) is list and not value.startswith("["):
+    if not equals or kind is None or value[:1] in ("'", '"', "[", "$"):
+        return text
+    if get_origin(kind) is list:
         return f"{name}=[{value}]"
+    if kind in (str, str | None) and value not in ("null", "???", ""):
+        return f"{name}={quoted(value)}"
     return text
+
+
+def gathered(texts: list[str], name: str) -> list[str]:
+    """Words with all that a setting of paths is given, at its place: `input=a.jpg b.jpg photos/`.
+
+    Words without = belong to it, and those with one that are the name of a file.
+    """
+    paths, rest = [], []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if key == name and equals:
+            paths.append(value)
+        elif (equals or text.startswith("--")) and not Path(text).exists():
+            rest.append(text)
+        else:
+            paths.append(text)
+    return [*rest, f"{name}=[{','.join(map(quoted, paths))}]"] if paths else rest
 
 
 def quoted(text: object) -> str:

@@ -32,12 +32,16 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show how many of the images are done: a bar on a terminal, a line now and then elsewhere."""
+def progress(total: int, file: TextIO | None = None) -> Iterator[Callable[[], None]]:
+    """Show how many of the images are done: a bar on a terminal, a line now and then elsewhere.
+
+    Args:
+        file: where; None = standard output.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console()
+    console = Console(file=file)
     if console.is_terminal:
         columns = (BarColumn(), MofNCompleteColumn(), "images,", TimeRemainingColumn(), "left")
         with Progress(*columns, console=console) as bar:
@@ -53,6 +57,7 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES or done == total:
             last = now
-            print(f"done    {done:,} of {total:,} images, {done / (now - start):.0f} a second")
+            rate = f"{done / (now - start):.0f} a second"
+            print(f"done    {done:,} of {total:,} images, {rate}", file=file)
 
     yield advance

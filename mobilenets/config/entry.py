@@ -24,9 +24,10 @@ from mobilenets.config.compose import (
     Command,
     Composed,
     Source,
+    as_meant,
     asked_for,
-    bracketed,
     compose,
+    gathered,
     parsed,
     plain,
     quoted,
@@ -46,19 +47,24 @@ _run_folder: Path | None = None
 _typed: list[str] = []  # the command line, before Hydra and Lightning get theirs
 
 
-def entry_point(name: str, cls: type) -> Callable[[Main], Callable[[], None]]:
+def entry_point(
+    name: str, cls: type, paths: str | None = None
+) -> Callable[[Main], Callable[[], None]]:
     """Makes a script of `main`, which takes a config of the dataclass `cls`: configs/`name`.yaml.
 
     All problems of the command line and the config are listed before anything is made (exit code
     2). A ValueError, OSError or ImportError of `main` is one line, any other its traceback (1);
     HYDRA_FULL_ERROR=1 shows the traceback of all. Ctrl-C is 130, and while it trains a run answers
     signals itself (`mobilenets.training.Checkpoints`).
+
+    Args:
+        paths: the setting that gets the words without =, as they stand.
     """
 
     def decorate(main: Main) -> Callable[[], None]:
         @functools.wraps(main)
         def script() -> None:
-            if code := _script(main, name, cls):
+            if code := _script(main, name, cls, paths):
                 sys.exit(code)
 
         return script
@@ -77,7 +83,7 @@ def command_line() -> str:
     return shlex.join(["python", *_typed])
 
 
-def _script(main: Main, name: str, cls: type) -> int:
+def _script(main: Main, name: str, cls: type, paths: str | None) -> int:
     """Does what the command line says; returns the exit code."""
     _typed[:] = [f"{name}.py", *sys.argv[1:]]
     args, rest = get_args_parser().parse_known_args()
@@ -85,7 +91,7 @@ def _script(main: Main, name: str, cls: type) -> int:
         _hydra(Source(CONFIGS, name), main)  # does not get to `main`
         return 0
     try:
-        command = _command(args, rest, name, cls)
+        command = _command(args, rest, name, cls, paths)
         if args.help:
             print(help_text(cls, command))
             return 0
@@ -129,11 +135,14 @@ def _hydra(source: Source, job: Main) -> None:
     hydra.main(config_path=str(source.folder), config_name=source.name, version_base="1.3")(job)()
 
 
-def _command(args: Namespace, rest: list[str], name: str, cls: type) -> Command:
+def _command(args: Namespace, rest: list[str], name: str, cls: type, paths: str | None) -> Command:
     """Where the config begins and the overrides, of a resumed run its own."""
     overrides = [*args.overrides, *rest]
     search = [text for text in overrides if text.startswith("hydra.searchpath=")]
-    overrides = [bracketed(text, cls) for text in overrides if text not in search]
+    overrides = [text for text in overrides if text not in search]
+    if cls is not TrainConfig:
+        overrides = gathered(overrides, paths) if paths else overrides
+        overrides = [as_meant(text, cls) for text in overrides]
     if args.config_dir:
         added = Path(args.config_dir).absolute()
         if not added.is_dir():

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from mobilenets.config.checks import chosen, settings
 from mobilenets.config.compose import Command, compose, flat, plain
 from mobilenets.config.groups import CHOICES
-from mobilenets.config.schema import EvalConfig, ExportConfig, TrainConfig
+from mobilenets.config.schema import EvalConfig, ExportConfig, PredictConfig, TrainConfig
 from mobilenets.config.values import alternatives, listed, show
 
 WIDTH, COLUMN = 100, 40
@@ -33,6 +33,12 @@ EXAMPLES = {
         "python scripts/export.py checkpoint=runs/digits/mobilenet_v1_1.0/... format=onnx",
         "python scripts/export.py checkpoint=best.ckpt format=onnx,executorch quantize=int8",
         "python scripts/export.py checkpoint=net.pth format=onnx preprocess=true images=photos",
+    ],
+    PredictConfig: [
+        "python scripts/predict.py checkpoint=best.ckpt input=cat.jpg dog.jpg photos",
+        "python scripts/predict.py checkpoint=best.ckpt input=photos format=csv output=answers.csv",
+        "find . -name '*.png' | python scripts/predict.py checkpoint=best.ckpt input=-",
+        "python scripts/predict.py checkpoint=best.ckpt input=photos overlay=answers cam=true",
     ],
 }
 FLAGS = {

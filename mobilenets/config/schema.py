@@ -246,3 +246,29 @@ class ExportConfig:
     images: str | None = setting("folder of images to check on, for weights without a run")
     threads: int | None = setting("of every runtime; null = as many as torch takes", at_least=1)
     data: SavedDataConfig = setting("the data of the run, elsewhere or faster")
+
+
+# scripts/predict.py
+
+
+@dataclass
+class PredictConfig:
+    """Predictions for pictures."""
+
+    checkpoint: str = setting(
+        "a run folder, a .ckpt, or any file of weights", example="runs/digits/mobilenet_v1_1.0/..."
+    )
+    input: list[str] = setting(
+        "files, folders, patterns, videos; - = paths on standard input", example="photos"
+    )
+    topk: int = setting("classes of each picture", at_least=1)
+    format: Literal["table", "csv", "jsonl"] = setting("of the lines")
+    output: str | None = setting("file of the lines; null = standard output")
+    overlay: str | None = setting("folder for pictures with the answer on them")
+    cam: bool = setting("with a heat map of what speaks for the class (Grad-CAM)")
+    backend: Literal["auto", "eager", "channels_last", "folded", "compiled", "onnxruntime"] = (
+        setting("what runs the net; auto = the fastest that is installed and agrees")
+    )
+    batch_size: int = setting("pictures in a step", at_least=1)
+    num_threads: int | None = setting("that decode pictures; null = one a CPU", at_least=1)
+    frames_per_second: float = setting("of a video that are looked at", above=0)

@@ -113,13 +113,10 @@ class EncodedImage:
         with _one_sentence(self.name), closing(self._image) as image:
             if not _reduce(image, reduction):
                 reduction = 1
-            picture = _convert(image, "L" if self.in_channels == 1 else "RGB")
-            if self._orientation in _UPRIGHT:
-                picture = picture.transpose(_UPRIGHT[self._orientation])
+            picture = _upright(image, self._orientation, self.in_channels)
             if box != whole:
                 picture = picture.crop(_edges(box, reduction))
-            pixels = np.array(picture)
-        return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
+            return _as_tensor(picture)
 
 
 def decode_image(data: bytes, name: str, in_channels: int, min_size: int | None = None) -> Tensor:
@@ -130,6 +127,13 @@ def decode_image(data: bytes, name: str, in_channels: int, min_size: int | None 
 def read_image(path: str, in_channels: int) -> Tensor:
     """Read an image file as uint8, (in_channels, H, W): see `EncodedImage`."""
     return decode_image(read_file(path), path, in_channels)
+
+
+def from_pil(image: Image.Image, in_channels: int) -> Tensor:
+    """A picture as uint8, (in_channels, H, W), upright and converted as `EncodedImage` does it."""
+    with _one_sentence("the picture"):
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return _as_tensor(_upright(image, orientation, in_channels))
 
 
 def read_file(path: str) -> bytes:
@@ -199,6 +203,16 @@ def _one_sentence(name: str) -> Iterator[None]:
             f"{name} can't be read as an image ({_reason(error)}): delete it, or replace it with a "
             "sound JPEG, PNG, WebP, BMP, GIF, TIFF or PPM file"
         ) from None
+
+
+def _upright(image: Image.Image, orientation: int | None, in_channels: int) -> Image.Image:
+    picture = _convert(image, "L" if in_channels == 1 else "RGB")
+    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+
+
+def _as_tensor(picture: Image.Image) -> Tensor:
+    pixels = np.array(picture)
+    return torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

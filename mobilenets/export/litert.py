@@ -10,7 +10,7 @@ from mobilenets.export.quiet import quiet
 
 
 def write(model: Exportable, path: Path) -> None:
-    """Writes a net; its batch of one image is resized at run time (`resize_tensor_input`)."""
+    """Writes a net for one image at a time."""
     with quiet():
         import litert_torch
 
@@ -18,21 +18,17 @@ def write(model: Exportable, path: Path) -> None:
 
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
-    """What runs a file in LiteRT; None: with as many threads as torch has."""
+    """What runs a file in LiteRT, image by image; None: with as many threads as torch has."""
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(path), num_threads=num_threads or torch.get_num_threads())
+        interpreter.allocate_tensors()
     (images_in,), (logits_out,) = interpreter.get_input_details(), interpreter.get_output_details()
-    shape: list[int] = []
 
-    def run(images: Tensor) -> Tensor:
-        if shape != list(images.shape):
-            shape[:] = images.shape
-            interpreter.resize_tensor_input(images_in["index"], shape)
-            interpreter.allocate_tensors()
-        interpreter.set_tensor(images_in["index"], images.contiguous().numpy())
+    def run_one(image: Tensor) -> Tensor:
+        interpreter.set_tensor(images_in["index"], image.contiguous().numpy())
         interpreter.invoke()
         return torch.from_numpy(interpreter.get_tensor(logits_out["index"]))
 
-    return run
+    return lambda images: torch.cat([run_one(image) for image in images.split(1)])

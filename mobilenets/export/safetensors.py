@@ -13,7 +13,7 @@ def write(model: Exportable, path: Path) -> None:
     """Writes the weights as they were trained, BatchNorm not folded."""
     weights = model.weights
     save_model(
-        weights.build(),  # type: ignore[arg-type]  # one of our nets
+        weights.build(),
         path,
         class_names=weights.class_names,
         preprocessing=weights.preprocessing,

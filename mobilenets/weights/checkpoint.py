@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets import __version__
-from mobilenets.models import create_model
+from mobilenets.models import MobileNet, create_model
 from mobilenets.weights.architecture import likeness
 from mobilenets.weights.files import IN_FOLDERS, Stored
 
@@ -82,7 +82,7 @@ class Weights:
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def build(self) -> nn.Module:
+    def build(self) -> MobileNet:
         """The net with its weights, in evaluation mode on the CPU."""
         net = create_model(self.model, **self.options)
         net.load_state_dict(net.state_dict() | self.state_dict)  # COUNTER may be missing

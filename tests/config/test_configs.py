@@ -54,7 +54,7 @@ def test_every_experiment_states_command_cost_and_result():
 
 def test_every_file_says_in_its_first_comment_what_it_is():
     files = sorted(CONFIGS.rglob("*.yaml"))
-    assert len(files) == 3 + 15 + 6 + 2
+    assert len(files) == 4 + 15 + 6 + 3
     for path in files:
         comments = [line for line in path.read_text().splitlines() if not line.startswith("# @")]
         assert comments[0].startswith("# "), path

@@ -1,0 +1,76 @@
+"""What is meant by a file, a folder, a pattern, a list, a video."""
+
+import pytest
+
+from mobilenets.data.decode import ImageFileError
+from mobilenets.predict.inputs import find, frames, is_video
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["b.jpg", "a.PNG", "deep/er/c.jpeg", "deep/film.mp4", "notes.txt", ".hidden/x.jpg"]
+    for name in [*names, "deep/.y.jpg", "odd [1], a=b (2).jpg"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+
+def names(*inputs, listed=()):
+    found = find(inputs, listed)
+    return [str(path) for path in found.paths], found.missing
+
+
+def test_a_folder_is_all_its_pictures_but_hidden_ones(tree):
+    expected = ["a.PNG", "b.jpg", "odd [1], a=b (2).jpg", "deep/film.mp4", "deep/er/c.jpeg"]
+    assert names(".") == (expected, [])
+    assert is_video(find(["deep"]).paths[0])
+
+
+def test_files_are_what_they_are_called_and_come_once(tree):
+    odd = "odd [1], a=b (2).jpg"
+    assert names("notes.txt", odd, "b.jpg", "b.jpg") == (["notes.txt", odd, "b.jpg"], [])
+
+
+def test_patterns_are_expanded(tree):
+    assert names("**/*.jp*g")[0] == ["b.jpg", "deep/er/c.jpeg", "odd [1], a=b (2).jpg"]
+    assert names("d*p")[0] == ["deep/film.mp4", "deep/er/c.jpeg"]
+
+
+def test_a_list_on_standard_input(tree):
+    found, missing = names("-", listed=["b.jpg\n", "\n", "deep\r\n", "gone.jpg\n"])
+    assert found == ["b.jpg", "deep/film.mp4", "deep/er/c.jpeg"]
+    assert missing == ["gone.jpg: there is no such file, and no picture in it"]
+
+
+def test_what_is_not_there_is_named(tree):
+    (missing,) = names("no*.jpg")[1]
+    assert missing.startswith("no*.jpg: ")
+
+
+def test_a_video_gives_frames_with_their_time(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    import numpy as np
+
+    path = tmp_path / "film.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (32, 24))
+    for i in range(30):
+        video.write(np.full((24, 32, 3), (0, 0, 8 * i), np.uint8))  # blue, green, red
+    video.release()
+    found = list(frames(path, per_second=2))
+    assert [image.filename for image in found] == [
+        f"{path}@{time:.2f}s" for time in (0, 0.5, 1, 1.5, 2, 2.5)
+    ]
+    red = [image.getpixel((5, 5))[0] for image in found]
+    assert red == sorted(red)
+    assert red[-1] > 180
+    assert max(found[-1].getpixel((5, 5))[1:]) < 40
+
+
+def test_a_video_that_is_none_is_an_error(tmp_path, monkeypatch):
+    pytest.importorskip("cv2")
+    (tmp_path / "film.mp4").write_bytes(b"nothing")
+    with pytest.raises(ImageFileError, match="can't be read as a video"):
+        list(frames(tmp_path / "film.mp4", 1))
+    monkeypatch.setattr("mobilenets.predict.inputs.find_spec", lambda name: None)
+    with pytest.raises(ImageFileError, match=r'pip install "mobilenets\[video\]"'):
+        list(frames(tmp_path / "film.mp4", 1))

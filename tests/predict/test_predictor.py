@@ -1,0 +1,146 @@
+"""`Predictor`: the net's evaluation, whatever a picture comes as."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mobilenets
+from mobilenets import backends
+from mobilenets.data import ImageDataModule
+from mobilenets.predict import Predictor
+from mobilenets.predict import predictor as module
+from mobilenets.weights import read_weights, save_model
+from tests.predict.conftest import PREPROCESSING
+
+
+@pytest.fixture
+def predict(net_file):
+    return Predictor(net_file, "eager")
+
+
+def test_it_is_a_public_name_and_says_classes(net_file, picture):
+    prediction = mobilenets.Predictor(net_file)(picture())
+    assert prediction.label in "abcd"
+    assert prediction.probabilities.shape == (4,)
+    top = prediction.top(3)
+    assert top[0][0] == prediction.label
+    assert [p for _, p in top] == sorted((p for _, p in top), reverse=True)
+    assert len(prediction.top(9)) == 4
+    assert sum(p for _, p in prediction.top(4)) == pytest.approx(1)
+
+
+def test_predictions_are_those_of_evaluation(net_file, predict, picture, tmp_path):
+    for number in range(6):
+        folder = tmp_path / "set" / "val" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(number, 40 + 7 * number, 50).save(folder / f"{number}.png")
+    (tmp_path / "set" / "train").symlink_to(tmp_path / "set" / "val")
+    preprocessing = {key: PREPROCESSING[key] for key in PREPROCESSING}
+    data = ImageDataModule(
+        "folder", seed=0, class_names=None, **preprocessing, batch_size=8, num_workers=0,
+        val_fraction=0.1, split_seed=0, root=str(tmp_path / "set"),
+        augment={"scale": [1, 1], "ratio": [1, 1], "flip": 0, "color_jitter": 0, "policy": None,
+                 "magnitude": 0, "erasing": 0, "mixup": 0, "cutmix": 0},
+    )  # fmt: skip
+    data.setup()
+    (batch,) = data.eval_dataloader("test")
+    with torch.inference_mode():
+        logits = read_weights(net_file).build()(data.on_after_batch_transfer(batch, 0).images)
+    paths = [data.sample_name("test", index) for index in batch.indices.tolist()]
+    for prediction, expected in zip(predict(paths), logits.softmax(1), strict=True):
+        torch.testing.assert_close(prediction.probabilities, expected)
+
+
+def test_every_form_of_a_picture_gives_the_same(predict, picture, tmp_path):
+    image = picture()
+    image.save(tmp_path / "a.png")
+    pixels = np.array(image)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    forms = [
+        *(image, pixels, tensor, tensor / 255, tmp_path / "a.png", str(tmp_path / "a.png")),
+        image.convert("RGBA"),
+    ]
+    expected = predict(image).probabilities
+    for form in forms:
+        torch.testing.assert_close(predict(form).probabilities, expected)
+    together = predict(forms)
+    assert len(together) == len(forms)
+    for prediction in [*together, *predict(torch.stack([tensor, tensor]))]:
+        torch.testing.assert_close(prediction.probabilities, expected)
+    assert (together[0].name, together[4].name) == ("[0]", str(tmp_path / "a.png"))
+
+
+def test_grey_pictures_are_taken_too(predict, picture):
+    grey = picture().convert("L")
+    expected = predict(grey).probabilities
+    for form in (np.array(grey), torch.from_numpy(np.array(grey))[None], grey.convert("RGB")):
+        torch.testing.assert_close(predict(form).probabilities, expected)
+
+
+def test_pictures_are_turned_upright_as_in_training_and_evaluation(predict, picture, tmp_path):
+    image = picture()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    turned = Image.open(tmp_path / "turned.png")
+    expected = predict(image).probabilities
+    for form in (tmp_path / "turned.png", turned):
+        torch.testing.assert_close(predict(form).probabilities, expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (torch.randn(3, 8, 8), "floats outside 0 to 1"),
+        (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\) of torch.uint8 is no picture"),
+        (np.zeros((8, 8, 3)), r"\(8, 8, 3\) of float64 is no picture"),
+        ("gone.jpg", "gone.jpg can't be read"),
+    ],
+)
+def test_what_is_no_picture_is_said(image, sentence, predict):
+    with pytest.raises(ValueError, match=sentence):
+        predict(image)
+
+
+def test_in_a_stream_a_bad_file_stands_for_itself(predict, picture, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    results = list(predict.stream([picture(1), tmp_path / "bad.png", picture(2)] * 30))
+    assert len(results) == 90
+    kinds = [isinstance(result, ValueError) for result in results]
+    assert kinds == [False, True, False] * 30
+    expected = predict([picture(1), picture(2)])
+    for good, known in zip(results[0:3:2], expected, strict=True):
+        torch.testing.assert_close(good.probabilities, known.probabilities)
+
+
+def test_the_fastest_backend_is_looked_for_when_it_pays(net_file, picture, monkeypatch):
+    asked = []
+
+    def fastest(weights, images, device):
+        asked.append(len(images))
+        return "channels_last", backends.start("channels_last", weights, device)
+
+    monkeypatch.setattr(backends, "fastest", fastest)
+    monkeypatch.setattr(backends, "is_cached", lambda *_: False)
+    monkeypatch.setattr(module, "MANY", 5)
+    predict = Predictor(net_file, batch_size=2)
+    predict([picture(i) for i in range(4)])
+    assert (predict.backend, asked) == ("folded", [])
+    predict([picture(i) for i in range(4)])
+    assert (predict.backend, asked) == ("channels_last", [2])
+    monkeypatch.setattr(backends, "is_cached", lambda *_: True)
+    predict = Predictor(net_file)
+    predict(picture())
+    assert predict.backend == "channels_last"
+
+
+def test_weights_that_say_too_little_are_refused(tmp_path):
+    net = mobilenets.create_model("mobilenet_v1", width_mult=0.25, num_classes=3)
+    save_model(net, tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match="says nothing of image_size, mean and std"):
+        Predictor(tmp_path / "net.safetensors")
+    save_model(net, tmp_path / "net.safetensors", preprocessing=PREPROCESSING)
+    assert Predictor(tmp_path / "net.safetensors").class_names == ["0", "1", "2"]
+    with pytest.raises(ValueError, match="backend='fast' is unknown: choose one of auto, eager"):
+        Predictor(tmp_path / "net.safetensors", "fast")
