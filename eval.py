@@ -35,6 +35,8 @@ def main(config: EvalConfig) -> None:
     checkpoint.check_classes(data.class_names)
 
     net = checkpoint.build()
+    if checkpoint.activation_ranges:  # as quantization-aware training evaluates it
+        training.fake_quantize(net, checkpoint.activation_ranges)
     module = training.Classifier(net, data.num_classes, channels_last=trained.channels_last)
     timer = Timer()
     trainer = pl.Trainer(

@@ -40,6 +40,8 @@ def main(config: TrainConfig) -> None:
     net = create_model(**config.model.options(data.num_classes, data.in_channels))
     if config.model.weights and not config.resume:
         log.info(weights.start_from(net, config.model.weights))
+    if config.quantization_aware:
+        training.fake_quantize(net)
     module = training.Classifier(
         net,
         data.num_classes,

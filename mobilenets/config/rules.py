@@ -164,6 +164,21 @@ def watching(config: TrainConfig) -> Wrong:
         yield "early_stopping", "watches val/top1, and trainer.limit_val_batches is 0"
 
 
+def quantization(config: TrainConfig) -> Wrong:
+    """Int8 is imitated in float32, by layers in training mode, which observe their inputs."""
+    trainer, freeze, key = config.trainer, config.model.freeze, "quantization_aware"
+    if not config.quantization_aware:
+        return
+    if trainer.precision not in (None, "32-true", "32", 32):
+        yield key, f"imitates int8 in 32-true, and trainer.precision is {trainer.precision}"
+    if config.compile:
+        yield key, "is not compiled, and compile is true"
+    if freeze not in ("none", 0):
+        yield key, f"trains all layers, and model.freeze is {freeze}; leave it none"
+    if config.ema_decay is not None:
+        yield key, f"evaluates the weights themselves, and ema_decay is {config.ema_decay:g}"
+
+
 TRAIN_RULES: dict[Callable[[TrainConfig], Wrong], tuple[str, ...]] = {  # rule -> what it reads
     grouped: ("model.conv", "model.channels_per_group"),
     kernels: ("model.conv", "model.kernels_per_layer"),
@@ -184,4 +199,11 @@ TRAIN_RULES: dict[Callable[[TrainConfig], Wrong], tuple[str, ...]] = {  # rule -
     ),
     least_and_most: ("trainer.min_epochs", "trainer.max_epochs"),
     watching: ("early_stopping", "trainer.limit_val_batches"),
+    quantization: (
+        "quantization_aware",
+        "trainer.precision",
+        "compile",
+        "model.freeze",
+        "ema_decay",
+    ),
 }

@@ -124,6 +124,7 @@ class TrainConfig:
     early_stopping: int | None = setting(
         "end after so many validations without a better val/top1", at_least=1
     )
+    quantization_aware: bool = setting("train and evaluate as if in int8 (experiment=qat)")
     channels_last: bool = setting("memory format; faster for both nets")
     compile: bool = setting("torch.compile the net")
     resume: str | None = setting(

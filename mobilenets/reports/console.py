@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mobilenets.data import ImageDataModule
 from mobilenets.models import count_macs, count_parameters
-from mobilenets.training import Classifier
+from mobilenets.training import Classifier, is_fake_quantized
 
 log = logging.getLogger("mobilenets")
 
@@ -57,7 +57,8 @@ def header(
         "model": f"{net.name}, width {width}: {count_parameters(net):,} parameters, "
         f"{count_macs(net, shape) / 1e6:,.1f} M multiply-adds at {'x'.join(map(str, shape))}",
         "data": f"{data.name}, {data.num_classes} classes: {sizes} images",
-        "device": f"{device_name(trainer)}, {trainer.precision}, "
+        "device": f"{device_name(trainer)}, {trainer.precision}"
+        f"{' imitating int8' * is_fake_quantized(net)}, "
         f"batches of {data.batch_size * trainer.world_size * trainer.accumulate_grad_batches}",
         **({"tuned": ", ".join(tuned)} if tuned else {}),
         **{name: relative(Path(path)) for name, path in place.items() if path is not None},

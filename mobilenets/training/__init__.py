@@ -10,6 +10,7 @@ from mobilenets.training.freezing import Freezing, freezing
 from mobilenets.training.hardware import EvaluateByRule, ReturnMemory, compile_net, tune
 from mobilenets.training.optimizer import OPTIMIZERS, create_optimizer
 from mobilenets.training.processes import join_processes
+from mobilenets.training.quantization import fake_quantize, is_fake_quantized
 from mobilenets.training.schedule import SCHEDULES, Schedule
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "create_optimizer",
     "early_stopping",
     "explained",
+    "fake_quantize",
     "freezing",
+    "is_fake_quantized",
     "join_processes",
     "tune",
 ]

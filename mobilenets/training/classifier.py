@@ -17,6 +17,7 @@ from mobilenets.data.randomness import counter_hash
 from mobilenets.models import fold_batchnorm
 from mobilenets.training.average import WeightAverage
 from mobilenets.training.kernels import speed_up
+from mobilenets.training.quantization import activation_ranges, set_ranges
 from mobilenets.training.schedule import Schedule
 from mobilenets.weights import RECORD_KEY
 
@@ -209,7 +210,11 @@ class Classifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Makes the file explain itself, and keeps the figures of the epoch so far."""
-        checkpoint[RECORD_KEY] = {**self.record, "metrics": self.figures}
+        checkpoint[RECORD_KEY] = {
+            **self.record,
+            "metrics": self.figures,
+            "activation_ranges": activation_ranges(self.net),
+        }
         state = {name: metric.metric_state for name, metric in self.train_metrics.items()}
         checkpoint["train_metrics"] = gathered(state)
 
@@ -217,6 +222,7 @@ class Classifier(pl.LightningModule):
         """Goes on with the figures, and with the command that began the run."""
         self.record["command"] = checkpoint[RECORD_KEY].get("command")
         self.figures = checkpoint[RECORD_KEY]["metrics"]
+        set_ranges(self.net, checkpoint[RECORD_KEY].get("activation_ranges", {}))
         states = checkpoint["train_metrics"]
         if len(states) != self.trainer.world_size:  # the epoch is a new one
             return

@@ -62,6 +62,8 @@ class Weights:
         metrics: figures by name, such as "val/top1", a fraction of 1.
         command: the command line of the run.
         config: the run's whole configuration, as plain data; empty where there was no run.
+        activation_ranges: of quantization-aware training, the least and the largest input of each
+            layer by its name; empty where there was none.
         converted: those of our keys whose tensor has another name or other axes in the file.
         ignored: the names in the file that are of no use here.
         notes: what was assumed, a sentence each.
@@ -78,6 +80,7 @@ class Weights:
     metrics: dict[str, float] = field(default_factory=dict)
     command: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    activation_ranges: dict[str, list[float]] = field(default_factory=dict)
     converted: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -129,6 +132,10 @@ def from_record(source: str, path: Path, stored: Stored, record: Mapping[str, An
             config=_a(dict, record["config"] or {}),
             metrics=_a(dict, record.get("metrics", {})) | _test_metrics(path),
             command=record.get("command"),
+            activation_ranges={
+                _a(str, name): _two_floats(limits)
+                for name, limits in record.get("activation_ranges", {}).items()
+            },
             ignored=stored.ignored,
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -148,6 +155,12 @@ def _a(kind: type[T], value: Any) -> T:
     if not isinstance(value, kind):
         raise TypeError(f"{str(value)[:40]!r} is no {kind.__name__}")
     return value
+
+
+def _two_floats(value: Any) -> list[float]:
+    if len(_a(list, value)) != 2:
+        raise TypeError(f"{str(value)[:40]!r} is no pair")
+    return [_a(float, number) for number in value]
 
 
 def check_tensors(weights: Weights) -> None:

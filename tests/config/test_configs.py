@@ -35,11 +35,11 @@ def test_every_choice_composes_and_is_sound():
 
 
 def test_every_experiment_composes_and_is_sound():
-    assert len(EXPERIMENTS) == 6
+    assert len(EXPERIMENTS) == 7
     for name in EXPERIMENTS:
         weights = ["model.weights=w.pth"] if "finetune" in name else []
         config = train(*rooted(f"experiment={name}"), *weights)
-        assert config.model.name in name or name in ("digits", "finetune_folder")
+        assert config.model.name in name or name in ("digits", "finetune_folder", "qat")
 
 
 def test_every_experiment_states_command_cost_and_result():
@@ -54,7 +54,7 @@ def test_every_experiment_states_command_cost_and_result():
 
 def test_every_file_says_in_its_first_comment_what_it_is():
     files = sorted(CONFIGS.rglob("*.yaml"))
-    assert len(files) == 4 + 15 + 6 + 3
+    assert len(files) == 4 + 15 + 7 + 3
     for path in files:
         comments = [line for line in path.read_text().splitlines() if not line.startswith("# @")]
         assert comments[0].startswith("# "), path

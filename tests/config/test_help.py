@@ -42,7 +42,7 @@ RATE = "learning rate after the warm-up (number >0)"
 
 def test_every_choice_is_listed_with_what_it_is(text):
     files = [path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "hydra"]
-    assert len(files) == 21
+    assert len(files) == 22
     rows = [line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ")]
     listed = {row[0]: row[1] for row in rows if len(row) == 2}
     for path in files:

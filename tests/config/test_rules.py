@@ -155,6 +155,24 @@ BREACHES = {
             "early_stopping: watches val/top1, and trainer.limit_val_batches is 0",
         )
     ],
+    "quantization": [
+        (
+            ["quantization_aware=true", "trainer.precision=bf16-mixed"],
+            "quantization_aware: imitates int8 in 32-true, and trainer.precision is bf16-mixed",
+        ),
+        (
+            ["quantization_aware=true", "compile=true"],
+            "quantization_aware: is not compiled, and compile is true",
+        ),
+        (
+            ["quantization_aware=true", "model.weights=w.pth", "model.freeze=3"],
+            "quantization_aware: trains all layers, and model.freeze is 3; leave it none",
+        ),
+        (
+            ["quantization_aware=true", "ema_decay=0.99"],
+            "quantization_aware: evaluates the weights themselves, and ema_decay is 0.99",
+        ),
+    ],
 }
 
 

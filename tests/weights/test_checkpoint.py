@@ -134,6 +134,16 @@ def test_a_damaged_record_is_one_sentence(net, tmp_path, record):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("ranges", [[1.0], {"stem": [0.0]}, {"stem": [0.0, "6"]}, {"stem": 6.0}])
+def test_damaged_ranges_of_activations_are_one_sentence(net, tmp_path, ranges):
+    save(tmp_path / "best.ckpt", net)
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    content[RECORD_KEY]["activation_ranges"] = ranges
+    torch.save(content, tmp_path / "best.ckpt")
+    with pytest.raises(ValueError, match=r"best\.ckpt has a damaged record"):
+        load_model(tmp_path)
+
+
 def test_the_test_of_a_run_is_among_the_figures_of_its_best_checkpoint(net, tmp_path):
     save(tmp_path / "best.ckpt", net)
     save(tmp_path / "last.ckpt", net)

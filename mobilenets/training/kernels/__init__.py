@@ -8,7 +8,7 @@ from mobilenets.training.kernels.batchnorm import FusedBatchNorm2d, FusedConvBNR
 from mobilenets.training.kernels.convolution import SmallMapConv2d
 from mobilenets.training.kernels.native import load as load_native
 
-__all__ = ["FASTER", "load_native", "speed_up"]
+__all__ = ["FASTER", "SmallMapConv2d", "load_native", "speed_up"]
 
 # To add a kernel, add a line: a module's type, and a subclass that computes the same with the same
 # attributes. A fused pair is a subclass of the container that holds both.

@@ -23,16 +23,15 @@ class SmallMapConv2d(nn.Conv2d):
     product. Outputs and gradients are those of nn.Conv2d up to rounding.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, out_channels, H', W')."""
-        if self._is_plain(x):
-            if self._is_pointwise() and is_small_channels_last(x):
-                by_pixel = x.permute(0, 2, 3, 1)  # (N, H, W, C)
-                return F.linear(by_pixel, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-            if is_trained() and self._is_depthwise() and x.shape[2] < self._onednn_rows():
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self._is_plain(input):
+            if self._is_pointwise() and is_small_channels_last(input):
+                by_pixel = input.permute(0, 2, 3, 1)  # (N, H, W, C)
+                return F.linear(by_pixel, weight.flatten(1), bias).permute(0, 3, 1, 2)
+            if is_trained() and self._is_depthwise() and input.shape[2] < self._onednn_rows():
                 geometry = (self.stride, self.padding, self.dilation)
-                return _DepthwiseConv2d.apply(x, self.weight, *geometry)
-        return super().forward(x)
+                return _DepthwiseConv2d.apply(input, weight, *geometry)
+        return super()._conv_forward(input, weight, bias)
 
     def _is_plain(self, x: Tensor) -> bool:
         plain = self.padding_mode == "zeros" and not isinstance(self.padding, str)
