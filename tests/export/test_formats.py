@@ -123,6 +123,16 @@ def test_int8_stays_near_float_and_says_where_it_does_not(format, name, exportab
     assert all(10 < layer.decibels < 80 for layer in layers), layers
 
 
+def test_executorch_rounds_what_a_relu6_gives_not_what_it_takes(exportable):
+    kind, model = installed("executorch"), exportable("mobilenet_v1")
+    graph = kind.module.quantized(model, [model.example(8)]).graph
+    relu6 = [node for node in graph.nodes if "hardtanh" in str(node.target)]
+    assert len(relu6) == 17
+    for node in relu6:
+        assert "conv2d" in str(node.args[0].target)
+        assert all("quantize_per_tensor" in str(user.target) for user in node.users)
+
+
 def test_what_is_missing_is_named_with_what_brings_it(monkeypatch):
     monkeypatch.setattr("mobilenets.export.formats.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'needs onnx, onnxscript, onnxruntime: pip install "mob'):
