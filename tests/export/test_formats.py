@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mobilenets.export import FORMATS, check
+from mobilenets.export.quiet import quiet
 from mobilenets.export.shipping import in_pytorch
 
 
@@ -125,7 +126,8 @@ def test_int8_stays_near_float_and_says_where_it_does_not(format, name, exportab
 
 def test_executorch_rounds_what_a_relu6_gives_not_what_it_takes(exportable):
     kind, model = installed("executorch"), exportable("mobilenet_v1")
-    graph = kind.module.quantized(model, [model.example(8)]).graph
+    with quiet():
+        graph = kind.module.quantized(model, [model.example(8)]).graph
     relu6 = [node for node in graph.nodes if "hardtanh" in str(node.target)]
     assert len(relu6) == 17
     for node in relu6:
