@@ -3,14 +3,15 @@
 `python scripts/predict.py --help` explains every setting.
 """
 
+import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import nullcontext
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mobilenets.config import PredictConfig, entry_point
 from mobilenets.config.console import progress
@@ -39,10 +40,13 @@ def predict(config: PredictConfig) -> None:
         from mobilenets.data.decode import ImageFileError
         from mobilenets.predict import Predictor
         from mobilenets.predict.inputs import find
-        from mobilenets.predict.output import LINES, header
+        from mobilenets.predict.output import lines
         from mobilenets.predict.overlay import Overlays
 
-    paths, bad = find(config.input, sys.stdin if "-" in config.input else ())
+    if config.cam and not config.overlay:
+        raise ValueError("cam=true draws on pictures: say with overlay=DIR where they go")
+    listed = map(os.fsdecode, sys.stdin.buffer) if "-" in config.input else ()
+    paths, bad = find(config.input, listed)
     for sentence in bad:
         log.error(f"{'bad':<8}{sentence}")
     if not paths:
@@ -53,20 +57,24 @@ def predict(config: PredictConfig) -> None:
         batch_size=config.batch_size,
         num_threads=config.num_threads,
     )
-    overlays = Overlays(predictor, Path(config.overlay), config.cam) if config.overlay else None
+    overlays = None
+    if config.overlay:
+        overlays = Overlays(predictor, Path(config.overlay), config.cam, config.cam_layer)
+    if overlays and overlays.map_size == (1, 1):
+        log.warning(f"{'note':<8}the heat map has one place only: cam_layer=features.5 has more")
     number_of_bad, topk = len(bad), min(config.topk, len(predictor.class_names))
-    with (
-        Path(config.output).open("w", encoding="utf-8") if config.output else nullcontext() as file,
-        progress(len(paths), sys.stderr) as advance,
-    ):
-        if line := header(config.format, topk):
-            print(line, file=file)
+    header, line = lines(config.format, topk, map(str, paths))
+    scrolls_by = config.output is None and sys.stdout.isatty()  # the lines are the progress
+    bar = nullcontext(lambda: None) if scrolls_by else progress(len(paths), sys.stderr)
+    with opened(config.output) as file, bar as advance:
+        if header:
+            print(header, file=file)
         for result, picture in results(predictor, paths, config.frames_per_second, advance):
             if isinstance(result, ImageFileError):
                 number_of_bad += 1
                 log.error(f"{'bad':<8}{result}")
                 continue
-            print(LINES[config.format](result, topk), file=file)
+            print(line(result), file=file)
             if overlays:
                 overlays.write(picture, result, topk)
     if config.output:
@@ -79,31 +87,36 @@ def predict(config: PredictConfig) -> None:
 
 
 def results(
-    predictor: "Predictor", paths: list[Path], per_second: float, advance: Any
+    predictor: "Predictor", paths: list[Path], per_second: float, advance: Callable[[], None]
 ) -> Iterator[tuple[Any, Any]]:
     """The prediction for each picture or frame, or the error, and the picture itself."""
     from mobilenets.data.decode import ImageFileError
     from mobilenets.predict.inputs import frames, is_video
 
-    still: list[Path] = []
-    for number in count():
-        end = number == len(paths)
-        if still and (end or is_video(paths[number]) or len(still) >= 8 * predictor.batch_size):
-            for path, result in zip(still, predictor.stream(still), strict=True):
+    for films, group in groupby(paths, is_video):
+        files = list(group)
+        if not films:
+            for path, result in zip(files, predictor.stream(files), strict=True):
                 yield result, path
                 advance()
-            still = []
-        if end:
-            return
-        if not is_video(paths[number]):
-            still.append(paths[number])
             continue
-        try:
-            for frame in frames(paths[number], per_second):
-                yield next(predictor.stream([frame])), frame
-        except ImageFileError as error:
-            yield error, None
-        advance()
+        for path in files:
+            shown = frames(path, per_second)
+            try:
+                while part := list(islice(shown, predictor.batch_size)):
+                    yield from zip(predictor.stream(part), part, strict=True)
+            except ImageFileError as error:
+                yield error, None
+            advance()
+
+
+def opened(output: str | None) -> AbstractContextManager[TextIO | None]:
+    """Where lines go. What is no text in a file's name is written as \\udcff, as in JSON."""
+    if output:
+        return Path(output).open("w", encoding="utf-8", errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return nullcontext()
 
 
 if __name__ == "__main__":

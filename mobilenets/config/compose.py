@@ -303,10 +303,10 @@ def as_meant(text: str, cls: type) -> str:
     """
     name, equals, value = text.partition("=")
     kind = get_type_hints(cls).get(name)
-    if not equals or kind is None or value[:1] in ("'", '"', "[", "$"):
+    if not equals or kind is None or value[:1] in ("'", '"', "$"):
         return text
     if get_origin(kind) is list:
-        return f"{name}=[{value}]"
+        return text if value.startswith("[") else f"{name}=[{value}]"
     if kind in (str, str | None) and value not in ("null", "???", ""):
         return f"{name}={quoted(value)}"
     return text
@@ -321,7 +321,7 @@ def gathered(texts: list[str], name: str) -> list[str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if key == name and equals:
-            paths.append(value)
+            paths += [value] * bool(value)
         elif (equals or text.startswith("--")) and not Path(text).exists():
             rest.append(text)
         else:

@@ -23,6 +23,15 @@ class StdoutHandler(logging.StreamHandler):
         return sys.stdout
 
 
+class StderrHandler(StdoutHandler):
+    """The same of sys.stderr."""
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """The present standard error."""
+        return sys.stderr
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Answers a wrong command line with one sentence and exit code 2."""
 
@@ -44,7 +53,8 @@ def progress(total: int, file: TextIO | None = None) -> Iterator[Callable[[], No
     console = Console(file=file)
     if console.is_terminal:
         columns = (BarColumn(), MofNCompleteColumn(), "images,", TimeRemainingColumn(), "left")
-        with Progress(*columns, console=console) as bar:
+        # Redirected, a standard output that is a file would get nothing.
+        with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bar:
             task = bar.add_task("", total=total)
             yield lambda: bar.advance(task)
         return

@@ -267,6 +267,7 @@ class PredictConfig:
     output: str | None = setting("file of the lines; null = standard output")
     overlay: str | None = setting("folder for pictures with the answer on them")
     cam: bool = setting("with a heat map of what speaks for the class (Grad-CAM)")
+    cam_layer: str | None = setting("whose map that is, e.g. features.5; null = the last")
     backend: Literal["auto", "eager", "channels_last", "folded", "compiled", "onnxruntime"] = (
         setting("what runs the net; auto = the fastest that is installed and agrees")
     )

@@ -131,7 +131,8 @@ def read_image(path: str, in_channels: int) -> Tensor:
 
 def from_pil(image: Image.Image, in_channels: int) -> Tensor:
     """A picture as uint8, (in_channels, H, W), upright and converted as `EncodedImage` does it."""
-    with _one_sentence("the picture"):
+    with _one_sentence(getattr(image, "filename", "") or "the picture"):
+        image.load()  # PIL turns a TIFF upright by itself, and says so from then on
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         return _as_tensor(_upright(image, orientation, in_channels))
 

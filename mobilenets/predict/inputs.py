@@ -31,18 +31,20 @@ def find(inputs: Sequence[str], listed: Iterable[str] = ()) -> Found:
         listed: a path a line.
     """
     paths: dict[Path, None] = {}
-    missing = []
-    for text in inputs:
+    missing: list[str] = []
+    for text in map(os.path.expanduser, inputs):
+        before = len(missing)
         if text == "-":
             found, lost = find([line.rstrip("\r\n") for line in listed if line.strip()])
             missing += lost
         elif Path(text).is_dir():
-            found = list(_inside(Path(text)))
+            found = list(_inside(Path(text), missing))
         elif os.path.lexists(text):
             found = [Path(text)]
         else:
-            found = find(_matches(text)).paths
-        if not found and text != "-":
+            found, lost = find(_matches(text))
+            missing += lost
+        if not found and text != "-" and len(missing) == before:
             missing.append(f"{text}: there is no such file, and no picture in it")
         paths |= dict.fromkeys(found)
     return Found(list(paths), missing)
@@ -54,8 +56,19 @@ def _matches(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 (Path's has no absolute ones)
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    for root, folders, files in os.walk(folder):
+def _inside(folder: Path, missing: list[str]) -> Iterator[Path]:
+    """Its pictures and videos, those of linked folders too, each folder once."""
+    seen = set()
+
+    def note(error: OSError) -> None:
+        missing.append(f"{error.filename}: {error.strerror}")
+
+    for root, folders, files in os.walk(folder, onerror=note, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(root, name)
@@ -74,6 +87,8 @@ def frames(path: Path, per_second: float) -> Iterator[Image.Image]:
     Raises:
         ImageFileError: OpenCV is missing, or can't read the file.
     """
+    if not path.is_file():  # a FIFO would keep OpenCV waiting
+        raise ImageFileError(f"{path} is no regular file: remove it, or replace it")
     if find_spec("cv2") is None:
         raise ImageFileError(f'{path} is a video: pip install "mobilenets[video]" to read it')
     import cv2

@@ -1,6 +1,7 @@
 """Pictures with the answer on them."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from torch import Tensor
 
 from mobilenets.data.decode import from_pil, read_image
 from mobilenets.data.transforms import resized_side
-from mobilenets.predict.gradcam import grad_cam
+from mobilenets.predict.gradcam import LAST_MAP, grad_cam
 from mobilenets.predict.predictor import Prediction, Predictor
 
 LEAST, MOST = 320, 1024  # pixels of the shorter and the longer side
-STRENGTH = 0.55  # of the heat map where it is hottest
+TINY = 64  # pixels of a picture whose pixels are shown as squares when it is enlarged
+STRENGTH = 0.5  # of the heat map where it is hottest
+DARK, FIRST, OTHERS = (24, 24, 28), (46, 125, 90), (70, 76, 88)
 
 
 def draw(
@@ -32,32 +35,39 @@ def draw(
         heat: (h, w) from 0 to 1, of the part of the picture that evaluation crops.
         preprocessing: says which part that is.
     """
-    image = picture.convert("RGB")
+    image = resized(picture.convert("RGB"))
     if heat is not None and preprocessing is not None:
         image = heated(image, heat, preprocessing)
-    factor = LEAST / min(image.size)
-    if factor > 1:
-        size = [round(side * factor) for side in image.size]
-        image = image.resize((size[0], size[1]), Image.Resampling.NEAREST)
-    image.thumbnail((MOST, MOST))
-    return below(image, bars(top, image.width))
+    strip = bars(top, max(image.width, LEAST))
+    whole = Image.new("RGB", (strip.width, image.height + strip.height), DARK)
+    whole.paste(image, ((strip.width - image.width) // 2, 0))
+    whole.paste(strip, (0, image.height))
+    return whole
+
+
+def resized(image: Image.Image) -> Image.Image:
+    """A picture of `LEAST` pixels or more on its shorter side and at most `MOST` on the other."""
+    factor = min(max(1.0, LEAST / min(image.size)), MOST / max(image.size))
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    tiny = max(image.size) <= TINY
+    return image.resize((width, height), Image.Resampling.NEAREST if tiny else None)
 
 
 def heated(image: Image.Image, heat: Tensor, preprocessing: Mapping[str, Any]) -> Image.Image:
     """A picture with the heat map laid over the part that the net has seen."""
     from matplotlib import colormaps
 
-    box = crop_box(image.width, image.height, preprocessing)
-    side = (box[2] - box[0], box[3] - box[1])
-    grey = Image.fromarray((255 * heat.numpy()).astype(np.uint8))
-    warm = np.asarray(grey.resize(side, Image.Resampling.BICUBIC)) / 255  # (height, width)
-    colors = Image.fromarray((255 * colormaps["inferno"](warm)[..., :3]).astype(np.uint8))
+    box = left, top, right, bottom = crop_box(image.width, image.height, preprocessing)
+    grey = Image.fromarray(heat.numpy().astype(np.float32))
+    grey = grey.resize((right - left, bottom - top), Image.Resampling.BICUBIC)
+    warm = np.asarray(grey).clip(0, 1)  # (height, width)
+    colors = Image.fromarray((255 * colormaps["turbo"](warm)[..., :3]).astype(np.uint8))
     mask = Image.fromarray((255 * STRENGTH * warm).astype(np.uint8))
     result = image.copy()
     result.paste(colors, box, mask)
-    ImageDraw.Draw(result).rectangle(
-        (box[0], box[1], box[2] - 1, box[3] - 1), outline=(255, 255, 255)
-    )
+    pen = ImageDraw.Draw(result)
+    pen.rectangle((left, top, right - 1, bottom - 1), outline="white")
+    pen.rectangle((left + 1, top + 1, right - 2, bottom - 2), outline="black")  # one of them shows
     return result
 
 
@@ -67,44 +77,43 @@ def crop_box(
     """Left, top, right and bottom of what evaluation crops, in pixels of the picture."""
     shorter = min(width, height)
     side = round(shorter * preprocessing["image_size"] / resized_side(preprocessing))
-    side = min(side, shorter)
     left, top = round((width - side) / 2), round((height - side) / 2)
     return left, top, left + side, top + side
 
 
 def bars(top: Sequence[tuple[str, float]], width: int) -> Image.Image:
     """A row for each class: a bar as long as its probability, its name, and the figure."""
-    size = max(13, width // 26)
-    font, row = ImageFont.load_default(size), round(1.6 * size)
-    image = Image.new("RGB", (width, row * len(top) + size // 2), (24, 24, 28))
-    pen = ImageDraw.Draw(image)
+    size = max(13, width // 28)
+    row, space = round(1.7 * size), size // 2
+    image = Image.new("RGB", (width, row * len(top) + space), DARK)
+    pen = ImageDraw.Draw(image, "RGB")
+    pen.font = font(size)
     for i, (name, probability) in enumerate(top):
-        y = size // 4 + i * row
-        color = (46, 125, 90) if i == 0 else (70, 76, 88)
-        pen.rectangle((0, y, round(width * probability), y + row - 3), fill=color)
-        figure = f"{probability:.1%}"
-        room = width - pen.textlength(figure, font) - 2 * size
-        pen.text((size // 2, y + size // 6), fitted(name, room, pen, font), "white", font)
-        x = width - size // 2 - pen.textlength(figure, font)
-        pen.text((x, y + size // 6), figure, "white", font)
+        y = space // 2 + i * row
+        pen.rectangle((0, y, round(width * probability), y + row - 3), FIRST if i == 0 else OTHERS)
+        figure, middle = f"{probability:.1%}", y + (row - 3) / 2
+        room = width - pen.textlength(figure) - 4 * space
+        pen.text((space, middle), fitted(name, room, pen), "white", anchor="lm")
+        pen.text((width - space, middle), figure, "white", anchor="rm")
     return image
 
 
-def fitted(text: str, room: float, pen: ImageDraw.ImageDraw, font: Any) -> str:
-    """A text, shortened to so many pixels."""
-    if pen.textlength(text, font) <= room:
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """A font of so many pixels, with the letters of most languages."""
+    import matplotlib
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def fitted(text: str, room: float, pen: ImageDraw.ImageDraw) -> str:
+    """A text in one line, shortened to so many pixels."""
+    text = " ".join(text.split())
+    if pen.textlength(text) <= room:
         return text
-    while text and pen.textlength(f"{text}...", font) > room:
+    while text and pen.textlength(f"{text}...") > room:
         text = text[:-1]
     return f"{text}..."
-
-
-def below(image: Image.Image, strip: Image.Image) -> Image.Image:
-    """Two pictures of one width in one, the second under the first."""
-    whole = Image.new("RGB", (image.width, image.height + strip.height))
-    whole.paste(image, (0, 0))
-    whole.paste(strip, (0, image.height))
-    return whole
 
 
 class Overlays:
@@ -114,36 +123,45 @@ class Overlays:
         predictor: what has looked at the pictures.
         folder: where they go; it is made.
         cam: with a heat map (`grad_cam`).
+        layer: whose map that is; None = the last.
+
+    Raises:
+        ValueError: the net has no such layer.
     """
 
-    def __init__(self, predictor: Predictor, folder: Path, cam: bool):
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, predictor: Predictor, folder: Path, cam: bool, layer: str | None = None):
         self.predictor = predictor
         self.folder = folder
+        self.layer = layer or LAST_MAP
         self.number = 0
-        self.net = predictor.weights.build().float() if cam else None
+        self.map_size: tuple[int, ...] | None = None
+        self.net = predictor.weights.build().float().requires_grad_(False) if cam else None
+        if self.net:
+            size = predictor.weights.preprocessing["image_size"]
+            blank = predictor.normalized(predictor.prepare(Image.new("RGB", (size, size)))[None])
+            self.map_size = tuple(grad_cam(self.net, blank, layer=self.layer).shape[1:])
+        folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, picture: Path | Image.Image, prediction: Prediction, topk: int) -> None:
         """Draws the answer on a picture, and saves it."""
         heat = None
         if self.net is not None:
             prepared = self.predictor.prepare(picture)[None]
-            heat = grad_cam(self.net, self.predictor.normalized(prepared))[0]
-        pixels = (
-            from_pil(picture, 3)
-            if isinstance(picture, Image.Image)
-            else read_image(str(picture), 3)
-        )
+            heat = grad_cam(self.net, self.predictor.normalized(prepared), layer=self.layer)[0]
+        path = Path(prediction.name)
+        if isinstance(picture, Image.Image):
+            pixels, name = from_pil(picture, 3), path.name  # with the frame's time
+        else:
+            pixels, name = read_image(str(picture), 3), path.stem
         image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
         drawn = draw(image, prediction.top(topk), heat, self.predictor.weights.preprocessing)
-        drawn.save(self._free(Path(prediction.name)))
+        drawn.save(self._free(name), quality=92)
         self.number += 1
 
-    def _free(self, path: Path) -> Path:
-        """A file name that nothing has yet: the picture's own, with a number if need be."""
-        stem = path.name.replace("@", "_") if path.suffix[1:-1].isdigit() else path.stem
+    def _free(self, name: str) -> Path:
+        """A file that nobody has yet: with the picture's own name, and a number if need be."""
         for number in count():
-            target = self.folder / f"{stem}{f'_{number}' if number else ''}.jpg"
+            target = self.folder / f"{name}{f'_{number}' if number else ''}.jpg"
             if not target.exists():
                 return target
         raise AssertionError("count() has no end")

@@ -21,7 +21,9 @@ from mobilenets.data.transforms import Normalize, eval_transform, to_channels
 from mobilenets.export.exportable import Runner
 from mobilenets.weights import read_weights
 
+PREPROCESSING = {"image_size", "in_channels", "mean", "std", "crop_pct", "interpolation"}
 MANY = 256  # images after which it pays to look for the fastest backend, which takes seconds
+BACKENDS = ("auto", *(name for name in backends.BACKENDS if name != "int8"))  # that wants images
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -60,10 +62,10 @@ class Predictor:
 
     Args:
         source: what `load_model` takes: a checkpoint, a run folder, a file or name of any zoo.
-        backend: a key of `mobilenets.backends.BACKENDS`; "auto" = the fastest that is installed
-            and agrees with the net on the first batch. Looking for it may take seconds, as a file
-            for ONNX Runtime is made, once for a net: it is done where that file is there already,
-            or after `MANY` pictures. Until then it is "folded".
+        backend: a key of `mobilenets.backends.BACKENDS` but int8, which is exported; "auto" = the
+            fastest that is installed and agrees with the net on a batch. Looking for it may take
+            seconds, as a file for ONNX Runtime is made, once for a net: it is done at once where
+            that file is there already, else after `MANY` pictures. Until then it is "folded".
         batch_size: pictures that the net gets at once.
         device: where PyTorch's backends run; None = a GPU if there is one.
         num_threads: threads that decode files; None = one a CPU allotted, at most 8.
@@ -82,15 +84,16 @@ class Predictor:
         num_threads: int | None = None,
     ):
         self.weights = read_weights(source)
-        if not self.weights.preprocessing:
+        if not self.weights.preprocessing.keys() >= PREPROCESSING:
             raise ValueError(
                 f"{source} says nothing of image_size, mean and std: load it with "
                 "mobilenets.load_model, set net.preprocessing, and save it with save_model"
             )
-        if backend not in ("auto", *backends.BACKENDS):
-            known = ", ".join(["auto", *backends.BACKENDS])
-            raise ValueError(f"backend={backend!r} is unknown: choose one of {known}")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend={backend!r}: choose one of {', '.join(BACKENDS)}")
         num_classes = self.weights.options["num_classes"]
+        if not num_classes:
+            raise ValueError(f"{source} has no classifier: model.weights={source} trains one")
         self.class_names = self.weights.class_names or [str(i) for i in range(num_classes)]
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.batch_size = batch_size
@@ -149,9 +152,9 @@ class Predictor:
     def logits(self, prepared: Tensor) -> Tensor:
         """uint8 images (N, C, H, W) of `prepare` -> logits (N, num_classes)."""
         images = self.normalized(prepared).contiguous()
-        self._seen += len(images)
+        first, self._seen = self._seen == 0, self._seen + len(images)
         if self._undecided and (
-            self._seen >= MANY or backends.is_cached("onnxruntime", self.weights)
+            self._seen >= MANY or (first and backends.is_cached("onnxruntime", self.weights))
         ):
             self.backend, self._run = backends.fastest(self.weights, images, self.device)
             self._undecided = False
@@ -187,9 +190,10 @@ class Predictor:
                     f"an array {image.shape} of {image.dtype} is no picture: give uint8, (H, W) "
                     "or (H, W, C)"
                 )
-            return from_pil(Image.fromarray(image.squeeze()), self.in_channels)
+            pixels = image[..., 0] if image.shape[2:] == (1,) else image
+            return from_pil(Image.fromarray(pixels), self.in_channels)
         if image.is_floating_point():
-            if image.min() < 0 or image.max() > 1:
+            if not (image.min() >= 0 and image.max() <= 1):
                 raise ImageFileError(
                     "a tensor of floats outside 0 to 1 is no picture: mean and std are the net's "
                     "to apply"

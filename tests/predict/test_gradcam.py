@@ -1,12 +1,15 @@
 """The heat map is the paper's, and lies where it belongs."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mobilenets import create_model
+from mobilenets.predict import Predictor
 from mobilenets.predict.gradcam import grad_cam
-from mobilenets.predict.overlay import crop_box, draw
+from mobilenets.predict.overlay import Overlays, crop_box, draw
+from mobilenets.weights import save_model
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
@@ -25,6 +28,31 @@ def test_it_is_the_class_activation_map_of_nets_with_one_linear_layer(name, rand
     assert found.shape == (3, 3, 3)
     predicted = net(images).argmax(1)
     torch.testing.assert_close(grad_cam(net, images), grad_cam(net, images, predicted))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+def test_the_map_of_any_layer_is_that_of_the_papers_equations(name, randomise):
+    torch.manual_seed(0)
+    net = randomise(create_model(name, width_mult=0.25, num_classes=5))
+    image, index, before = torch.randn(1, 3, 96, 96), 4, 6
+    with torch.no_grad():
+        features = net.features[:before](image)
+    features.requires_grad_()
+    net.forward_head(net.features[before:](features * 1))[0, index].backward()
+    gradient, features = features.grad[0], features.detach()  # (C, h, w), (1, C, h, w)
+    alpha = gradient.mean((1, 2))
+    expected = sum(a * m for a, m in zip(alpha, features[0], strict=True)).clamp_min(0)
+    assert expected.max() > 0
+    found = grad_cam(net, image, torch.tensor([index]), layer=f"features.{before - 1}")
+    torch.testing.assert_close(found[0], expected / expected.max())
+    assert found.shape[1] > 3
+
+
+@pytest.mark.parametrize("layer", ["features.99", "classifier", "last"])
+def test_a_layer_without_a_map_is_said(layer, randomise):
+    net = randomise(create_model("mobilenet_v1", width_mult=0.25, num_classes=2))
+    with pytest.raises(ValueError, match=rf"layer '{layer}'.* features.0"):
+        grad_cam(net, torch.randn(1, 3, 64, 64), layer=layer)
 
 
 def test_what_speaks_for_nothing_is_no_division_by_zero(randomise):
@@ -62,9 +90,38 @@ def test_the_heat_lies_where_the_net_saw_it():
     assert changed == [(320, 80)]
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_the_picture_is_hot_where_the_object_is(corner, tmp_path):
+    """A net that averages brightness sees a white square in one corner of what is cropped."""
+    net = create_model("mobilenet_v1", width_mult=0.25, num_classes=2)
+    with torch.no_grad():
+        for layer in net.modules():
+            if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                layer.weight.fill_(1 / layer.weight[0].numel())
+    known = {"image_size": 128, "in_channels": 3, "mean": [0.0], "std": [1.0], "crop_pct": 0.8}
+    known["interpolation"] = "bilinear"
+    save_model(net, tmp_path / "net.safetensors", preprocessing=known)
+    row, column = corner
+    picture = Image.new("RGB", (500, 400))  # of which (90, 40) to (410, 360) is cropped
+    x, y = 90 + 260 * column, 40 + 260 * row
+    picture.paste((255, 255, 255), (x, y, x + 60, y + 60))
+    picture.save(tmp_path / "a.png")
+    predictor = Predictor(tmp_path / "net.safetensors", "eager")
+    drawn = []
+    for cam in (True, False):
+        overlays = Overlays(predictor, tmp_path / str(cam), cam)
+        overlays.write(tmp_path / "a.png", predictor(tmp_path / "a.png"), topk=1)
+        with Image.open(tmp_path / str(cam) / "a.jpg") as image:
+            drawn.append(torch.from_numpy(np.asarray(image, dtype=np.int64)))
+    change = (drawn[0] - drawn[1]).abs().sum(2)[50:350, 100:400]  # within the frame of the crop
+    quarters = change.unfold(0, 150, 150).unfold(1, 150, 150).sum((2, 3))
+    assert divmod(int(quarters.argmax()), 2) == corner
+
+
 def test_small_pictures_are_enlarged_and_answers_fit_below():
-    drawn = draw(Image.new("RGB", (8, 8), "red"), [("a" * 500, 1.0), ("b", 0.0)])
+    drawn = draw(Image.new("RGB", (8, 8), "red"), [("a" * 500, 1.0), ("b\nc", 0.0)])
     assert drawn.width == 320
     assert drawn.height > 340
     assert drawn.getpixel((160, 160)) == (255, 0, 0)
     assert draw(Image.new("L", (4000, 3000)), [("a", 0.5)]).width == 1024
+    assert draw(Image.new("L", (2, 9000)), [("a", 0.5)]).width == 320

@@ -1,5 +1,8 @@
 """What is meant by a file, a folder, a pattern, a list, a video."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from mobilenets.data.decode import ImageFileError
@@ -29,6 +32,16 @@ def test_a_folder_is_all_its_pictures_but_hidden_ones(tree):
 def test_files_are_what_they_are_called_and_come_once(tree):
     odd = "odd [1], a=b (2).jpg"
     assert names("notes.txt", odd, "b.jpg", "b.jpg") == (["notes.txt", odd, "b.jpg"], [])
+
+
+def test_linked_folders_are_read_and_each_once(tree):
+    Path("deep/loop").symlink_to(Path.cwd(), target_is_directory=True)
+    Path("linked").symlink_to("deep", target_is_directory=True)
+    assert names("linked") == (
+        ["linked/film.mp4", "linked/er/c.jpeg", "linked/loop/a.PNG", "linked/loop/b.jpg",
+         "linked/loop/odd [1], a=b (2).jpg"],
+        [],
+    )  # fmt: skip
 
 
 def test_patterns_are_expanded(tree):
@@ -71,6 +84,9 @@ def test_a_video_that_is_none_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "film.mp4").write_bytes(b"nothing")
     with pytest.raises(ImageFileError, match="can't be read as a video"):
         list(frames(tmp_path / "film.mp4", 1))
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(ImageFileError, match="is no regular file"):
+        list(frames(tmp_path / "pipe.mp4", 1))
     monkeypatch.setattr("mobilenets.predict.inputs.find_spec", lambda name: None)
     with pytest.raises(ImageFileError, match=r'pip install "mobilenets\[video\]"'):
         list(frames(tmp_path / "film.mp4", 1))

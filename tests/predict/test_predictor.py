@@ -1,17 +1,29 @@
 """`Predictor`: the net's evaluation, whatever a picture comes as."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import mobilenets
-from mobilenets import backends
+from mobilenets import backends, create_model
 from mobilenets.data import ImageDataModule
+from mobilenets.data.decode import EncodedImage
+from mobilenets.data.memory import Labelled, prepare
+from mobilenets.data.transforms import Normalize, eval_transform, train_transform
 from mobilenets.predict import Predictor
 from mobilenets.predict import predictor as module
 from mobilenets.weights import read_weights, save_model
 from tests.predict.conftest import PREPROCESSING
+
+EXIF = Image.Exif()
+EXIF[0x0112] = 6  # to be turned clockwise
+
+
+def turned(image):
+    return image.rotate(90, expand=True)
 
 
 @pytest.fixture
@@ -52,6 +64,22 @@ def test_predictions_are_those_of_evaluation(net_file, predict, picture, tmp_pat
         torch.testing.assert_close(prediction.probabilities, expected)
 
 
+@pytest.mark.parametrize(("in_channels", "size"), [(1, 8), (3, 24)])
+def test_so_are_those_of_sets_in_memory(in_channels, size, randomise, tmp_path):
+    """Digits and CIFAR are prepared as tensors, whose images are files here."""
+    known = {**PREPROCESSING, "in_channels": in_channels, "mean": [0.5], "std": [0.25]}
+    net = randomise(create_model("mobilenet_v2", width_mult=0.25, in_channels=in_channels))
+    save_model(net, tmp_path / "net.safetensors", preprocessing=known)
+    raw = torch.randint(0, 256, (3, in_channels, size, size), dtype=torch.uint8)
+    images = prepare(Labelled(raw, torch.zeros(3, dtype=torch.int64)), known).images
+    with torch.inference_mode():
+        expected = net(Normalize(known)(images.permute(0, 3, 1, 2))).softmax(1)
+    for image, row in zip(raw, expected, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy().squeeze()).save(tmp_path / "a.png")
+        found = Predictor(tmp_path / "net.safetensors", "folded")(tmp_path / "a.png")
+        torch.testing.assert_close(found.probabilities, row)
+
+
 def test_every_form_of_a_picture_gives_the_same(predict, picture, tmp_path):
     image = picture()
     image.save(tmp_path / "a.png")
@@ -74,25 +102,41 @@ def test_every_form_of_a_picture_gives_the_same(predict, picture, tmp_path):
 def test_grey_pictures_are_taken_too(predict, picture):
     grey = picture().convert("L")
     expected = predict(grey).probabilities
-    for form in (np.array(grey), torch.from_numpy(np.array(grey))[None], grey.convert("RGB")):
+    pixels = np.array(grey)
+    for form in (pixels, pixels[..., None], torch.from_numpy(pixels)[None], grey.convert("RGB")):
         torch.testing.assert_close(predict(form).probabilities, expected)
 
 
-def test_pictures_are_turned_upright_as_in_training_and_evaluation(predict, picture, tmp_path):
-    image = picture()
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
-    turned = Image.open(tmp_path / "turned.png")
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_pictures_are_turned_upright_in_predictions(kind, predict, picture, tmp_path):
+    image, path = picture(), tmp_path / f"turned.{kind}"
+    turned(image).save(path, exif=EXIF)
     expected = predict(image).probabilities
-    for form in (tmp_path / "turned.png", turned):
-        torch.testing.assert_close(predict(form).probabilities, expected)
+    torch.testing.assert_close(predict(path).probabilities, expected)
+    with Image.open(path) as opened:
+        torch.testing.assert_close(predict(opened).probabilities, expected)
+
+
+def test_they_are_so_in_training_and_evaluation(predict, picture):
+    upright, sideways = io.BytesIO(), io.BytesIO()
+    picture().save(upright, "PNG")
+    turned(picture()).save(sideways, "PNG", exif=EXIF)
+    augment = {"scale": [0.1, 1], "ratio": [0.7, 1.4], "flip": 0.5, "color_jitter": 0.2}
+    augment |= {"policy": None, "erasing": 0}
+    for transform in (train_transform(PREPROCESSING, augment), eval_transform(PREPROCESSING)):
+        found = []
+        for file in (upright, sideways):
+            torch.manual_seed(0)
+            found.append(transform(EncodedImage(file.getvalue(), "a.png", 3)))
+        assert found[0].equal(found[1])
+    assert predict.prepare(picture()).equal(found[0])
 
 
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [
         (torch.randn(3, 8, 8), "floats outside 0 to 1"),
+        (torch.full((3, 8, 8), torch.nan), "floats outside 0 to 1"),
         (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\) of torch.uint8 is no picture"),
         (np.zeros((8, 8, 3)), r"\(8, 8, 3\) of float64 is no picture"),
         ("gone.jpg", "gone.jpg can't be read"),
@@ -135,12 +179,26 @@ def test_the_fastest_backend_is_looked_for_when_it_pays(net_file, picture, monke
     assert predict.backend == "channels_last"
 
 
+def test_a_file_for_a_faster_backend_is_looked_for_once(net_file, picture, monkeypatch):
+    looked = []
+    monkeypatch.setattr(backends, "is_cached", lambda *names: looked.append(names))
+    predict = Predictor(net_file)
+    for number in range(3):
+        predict(picture(number))
+    assert len(looked) == 1
+
+
 def test_weights_that_say_too_little_are_refused(tmp_path):
-    net = mobilenets.create_model("mobilenet_v1", width_mult=0.25, num_classes=3)
+    net = create_model("mobilenet_v1", width_mult=0.25, num_classes=3)
     save_model(net, tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match="says nothing of image_size, mean and std"):
         Predictor(tmp_path / "net.safetensors")
     save_model(net, tmp_path / "net.safetensors", preprocessing=PREPROCESSING)
     assert Predictor(tmp_path / "net.safetensors").class_names == ["0", "1", "2"]
-    with pytest.raises(ValueError, match="backend='fast' is unknown: choose one of auto, eager"):
-        Predictor(tmp_path / "net.safetensors", "fast")
+    for backend in ("fast", "int8"):
+        with pytest.raises(ValueError, match=f"backend='{backend}': choose one of auto, eager"):
+            Predictor(tmp_path / "net.safetensors", backend)
+    net.reset_classifier(0)
+    save_model(net, tmp_path / "net.safetensors", preprocessing=PREPROCESSING)
+    with pytest.raises(ValueError, match="has no classifier"):
+        Predictor(tmp_path / "net.safetensors")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from mobilenets import Predictor, create_model
+from mobilenets.config.console import progress
 from mobilenets.weights import save_model
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +55,27 @@ def test_words_are_paths_as_they_stand(predict):
     assert len(predict("input=photos/[ab].png", "format=jsonl")[1].splitlines()) == 2
 
 
+def test_paths_of_settings_are_taken_as_they_stand_too(predict, script):
+    odd = "net [1], a=b (2).safetensors"
+    Path("net.safetensors").rename(odd)
+    words = (f"checkpoint={odd}", "input=photos", "output=[b], c.txt")
+    assert script("scripts/predict", *words)[0] == 0
+    assert len(Path("[b], c.txt").read_text().splitlines()) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
+@pytest.mark.parametrize("format", ["table", "csv", "jsonl"])
+def test_names_that_are_no_text_are_written_with_escapes(format, predict, monkeypatch):
+    name = os.fsdecode(b"photos/\xff\xe9.png")
+    Path("photos/a.png").rename(name)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(name))))
+    code, out, _ = predict("input=-", f"format={format}")
+    assert code == 0
+    assert "photos/\\udcff\\udce9.png" in out
+    if format == "jsonl":
+        assert json.loads(out)["path"] == name
+
+
 def test_json_lines_and_csv_say_the_same(predict):
     lines = predict("input=photos", "format=jsonl", "topk=9")[1].splitlines()
     rows = list(csv.DictReader(io.StringIO(predict("input=photos", "format=csv", "topk=9")[1])))
@@ -73,7 +96,8 @@ def test_the_lines_go_to_a_file(predict):
 
 
 def test_a_list_on_standard_input(predict, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"photos/b.png\nphotos/{ODD}\n"))
+    listed = io.BytesIO(f"photos/b.png\nphotos/{ODD}\n".encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(listed))
     code, out, _ = predict("input=-", "format=jsonl")
     assert code == 0
     paths = [json.loads(line)["path"] for line in out.splitlines()]
@@ -110,6 +134,25 @@ def test_overlays_are_written_beside_one_another(predict):
     assert abs(pictures[0] - pictures[1]).max() > 30
 
 
+def test_a_map_of_one_place_is_said_and_another_layer_has_more(predict):
+    words = ("input=photos/a.png", "overlay=answers", "cam=true")
+    assert "note    the heat map has one place only" in predict(*words)[2]
+    code, _, err = predict(*words, "cam_layer=features.5")
+    assert code == 0
+    assert "note" not in err
+
+
+def test_a_bar_on_a_terminal_keeps_no_lines_from_a_file(capsys, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress(1, sys.stderr) as advance:
+        print("a line")
+        advance()
+    assert capsys.readouterr().out == "a line\n"
+    assert "1/1" in terminal.getvalue()
+
+
 def test_frames_of_a_video(predict):
     cv2 = pytest.importorskip("cv2")
     video = cv2.VideoWriter("film.avi", cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
@@ -121,7 +164,7 @@ def test_frames_of_a_video(predict):
     paths = [json.loads(line)["path"] for line in out.splitlines()]
     assert paths == ["photos/a.png", "film.avi@0.00s", "film.avi@1.00s"]
     assert {path.name for path in Path("answers").iterdir()} == {
-        "a.jpg", "film.avi_0.00s.jpg", "film.avi_1.00s.jpg",
+        "a.jpg", "film.avi@0.00s.jpg", "film.avi@1.00s.jpg",
     }  # fmt: skip
 
 
@@ -131,7 +174,10 @@ def test_frames_of_a_video(predict):
         ([], 2, "input: needs a value, e.g. input=photos"),
         (["input=photos", "topk=0"], 2, "topk: 0 is out of range"),
         (["input=photos", "formt=csv"], 2, "formt: did you mean format?"),
+        (["input="], 2, "input: needs a value, e.g. input=photos"),
         (["input=nothing"], 1, "input: there is no picture to look at"),
+        (["input=photos", "cam=true"], 1, "say with overlay=DIR where they go"),
+        (["input=photos", "overlay=o", "cam=true", "cam_layer=x"], 1, "there is no layer 'x'"),
     ],
 )
 def test_mistakes(words, code, sentence, predict):
