@@ -105,7 +105,7 @@ def measure(runners: Mapping[str, tuple[Runner, Tensor]]) -> dict[str, dict[int,
             name: _call(runner, image.repeat(size, *[1] * (image.dim() - 1)))
             for name, (runner, image) in runners.items()
         }
-        for name, seconds in latencies(calls, rounds).items():
+        for name, seconds in latencies(calls, rounds, settle=1).items():
             found[name][size] = summary(seconds)
     return found
 
