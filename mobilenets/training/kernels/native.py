@@ -10,6 +10,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from mobilenets.cache import cache_folder
+
 SOURCE = Path(__file__).with_name("batchnorm.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
 
@@ -44,7 +46,7 @@ def _load() -> ctypes.CDLL | None:
     if compiler is None:
         return None
     with suppress(OSError, AttributeError, subprocess.SubprocessError):
-        path = _cache() / f"kernels-{_fingerprint(compiler)}.so"
+        path = cache_folder() / f"kernels-{_fingerprint(compiler)}.so"
         if not path.exists():
             _compile(compiler, path)
         loaded = ctypes.CDLL(str(path))
@@ -53,11 +55,6 @@ def _load() -> ctypes.CDLL | None:
             function.argtypes, function.restype = signature, None
         return loaded
     return None
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home, "mobilenets")
 
 
 def _fingerprint(compiler: str) -> str:
