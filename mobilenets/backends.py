@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mobilenets.export import onnx
+from mobilenets.cache import cache_folder
+from mobilenets.export import FORMATS, onnx
 from mobilenets.export.exportable import Exportable, Runner
 from mobilenets.latency import latencies
 from mobilenets.models import fold_batchnorm
@@ -37,13 +37,11 @@ class Backend(NamedTuple):
 
     Attributes:
         start: (weights, device, calibration batches) -> its Runner.
-        about: what it is, in words.
         automatic: `fastest` may choose it: it starts in moments and rounds as float32 does.
         packages: what is imported for it.
     """
 
     start: Callable[[Weights, torch.device, Sequence[Tensor] | None], Runner]
-    about: str
     automatic: bool = True
     packages: tuple[str, ...] = ()
 
@@ -216,13 +214,8 @@ def _bytes(tensor: Tensor) -> bytes:
 # The cache: KEY-SUM.onnx, with the SHA-256 of its content in the name, so that damage shows.
 
 
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home, "mobilenets")
-
-
 @contextmanager
-def _kept(key: str, write: Callable[[Path], None]) -> Iterator[Path]:
+def _kept(key: str, write: Callable[[Path], object]) -> Iterator[Path]:
     """A file from the cache, or a new one, which the cache keeps where it can be written to."""
     if path := _find(key):
         with suppress(OSError):
@@ -239,7 +232,7 @@ def _kept(key: str, write: Callable[[Path], None]) -> Iterator[Path]:
 
 def _find(key: str) -> Path | None:
     with suppress(OSError):
-        for path in _cache().glob(f"{key}-*.onnx"):
+        for path in cache_folder().glob(f"{key}-*.onnx"):
             if path.name == f"{key}-{_sum(path)}.onnx":
                 return path
             path.unlink()  # damaged
@@ -253,7 +246,7 @@ def _sum(path: Path) -> str:
 
 def _keep(path: Path) -> None:
     """Copies a file into the cache, under another name first, as others may look at this moment."""
-    cache = _cache()
+    cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=cache) as folder:
         copy = Path(shutil.copy(path, folder))
@@ -265,17 +258,10 @@ def _keep(path: Path) -> None:
 
 # To add a backend, add a line: its name, and what makes a Runner from weights.
 BACKENDS: dict[str, Backend] = {
-    "eager": Backend(_eager, "PyTorch as it is"),
-    "channels_last": Backend(_channels_last, "PyTorch, channels last in memory"),
-    "folded": Backend(_folded, "channels_last with BatchNorm folded, as eval.py runs it"),
-    "compiled": Backend(_compiled, "folded and torch.compile, which takes up to a minute", False),
-    "onnxruntime": Backend(
-        _onnxruntime, "ONNX Runtime on the CPU", packages=("onnx", "onnxscript", "onnxruntime")
-    ),
-    "int8": Backend(
-        _int8,
-        "ONNX Runtime on the CPU, weights and activations in int8",
-        automatic=False,
-        packages=("onnx", "onnxscript", "onnxruntime"),
-    ),
+    "eager": Backend(_eager),  # PyTorch as it is
+    "channels_last": Backend(_channels_last),
+    "folded": Backend(_folded),  # channels_last with BatchNorm folded, as eval.py runs it
+    "compiled": Backend(_compiled, automatic=False),  # folded; compiling takes up to a minute
+    "onnxruntime": Backend(_onnxruntime, packages=FORMATS["onnx"].packages),
+    "int8": Backend(_int8, automatic=False, packages=FORMATS["onnx"].packages),
 }

@@ -51,7 +51,7 @@ def main(config: ExportConfig) -> None:
             try:
                 exported.append(export.write(format, model, path, calibration))
             except Exception as error:  # of other people's software, of whatever kind
-                failures.append(f"{format} was not written: {first_line(error)}")
+                failures.append(f"{format} was not written: {export.first_line(error)}")
         pytorch = export.check_files(model, exported, images, config.threads)
         rejected = export.settle(exported, folder, config.max_drop)
 
@@ -104,12 +104,6 @@ def sources(
     if not config.quantize:
         return examples, None
     return examples, [example.images for example in calibration]
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, in a line."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from mobilenets.export.exportable import Exportable, Runner
 from mobilenets.export.formats import FORMATS, check
 from mobilenets.export.parity import Example, Parity
 from mobilenets.export.report import Exported, table, worst_layers, write_json
-from mobilenets.export.shipping import check_files, settle, write
+from mobilenets.export.shipping import check_files, first_line, settle, write
 
 __all__ = [
     "FORMATS",
@@ -17,6 +17,7 @@ __all__ = [
     "Runner",
     "check",
     "check_files",
+    "first_line",
     "noise_images",
     "of_data",
     "of_folder",

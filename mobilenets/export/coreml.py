@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mobilenets.export import torch_export
-from mobilenets.export.exportable import Exportable, Runner
+from mobilenets.export.exportable import Exportable, NotHereError, Runner
 from mobilenets.export.quiet import quiet
 
 MOST = 64  # images in a batch
@@ -33,10 +33,10 @@ def load(path: Path, num_threads: int | None = None) -> Runner:
     """What runs a file in Core ML.
 
     Raises:
-        RuntimeError: this is not macOS, the only system that has it.
+        NotHereError: this is not macOS, the only system that has it.
     """
     if platform.system() != "Darwin":
-        raise RuntimeError("Core ML runs on macOS only")
+        raise NotHereError("Core ML runs on macOS only")
     import coremltools
 
     package = coremltools.models.MLModel(str(path))

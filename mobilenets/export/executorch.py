@@ -1,6 +1,7 @@
 """ExecuTorch's .pte with XNNPACK, for phones and boards. Reference: docs.pytorch.org/executorch."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from mobilenets.export import torch_export
 from mobilenets.export.exportable import Exportable, Runner
-from mobilenets.export.noise import LayerNoise, NoiseMeter
+from mobilenets.export.noise import LayerNoise, MeasureNoise, NoiseMeter
 from mobilenets.export.quiet import quiet
 
 MOST = 64  # images in a batch: memory is planned for so many
@@ -46,14 +47,19 @@ def load(path: Path, num_threads: int | None = None) -> Runner:
     return run
 
 
-def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> None:
+def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> MeasureNoise:
     """Writes a net with int8 weights, a scale for each output channel, and int8 activations.
 
     Args:
         batches: inputs of the net (N, C, H, W) to measure the ranges of activations on.
+
+    Returns:
+        What measures the noise of its layers.
     """
     with quiet():
-        lower(torch_export.export(model, MOST, quantized(model, batches)), path)
+        converted = quantized(model, batches)
+        lower(torch_export.export(model, MOST, converted), path)
+    return partial(noise, model, converted)
 
 
 def quantized(model: Exportable, batches: Iterable[Tensor]) -> Any:
@@ -108,18 +114,20 @@ def _quantizer() -> Any:
     return Quantizer().set_global(config)
 
 
-def noise(model: Exportable, path: Path, batches: Iterable[Tensor]) -> list[LayerNoise]:
+def noise(model: Exportable, converted: Any, batches: Iterable[Tensor]) -> list[LayerNoise]:
     """What int8 changes in the output of each convolution and of the classifier.
 
-    Outputs are those before the activation, of a graph that is quantised on the same `batches`: the
-    file itself shows no tensors between its layers.
+    Outputs are those before the activation, where there is one.
+
+    Args:
+        converted: what `quantized` made of the net.
+        batches: inputs of the net.
     """
-    batches = list(batches)
+    meter = NoiseMeter()
     with quiet():
-        graphs = torch_export.export(model, MOST).module(), quantized(model, batches)
-        meter = NoiseMeter()
+        exact = torch_export.export(model, MOST).module()
         for batch in batches:
-            outputs = [_Outputs(graph) for graph in graphs]  # type: ignore[arg-type]
+            outputs = [_Outputs(graph) for graph in (exact, converted)]  # type: ignore[arg-type]
             for run in outputs:
                 run.run(batch)
             for name, one in outputs[0].found.items():

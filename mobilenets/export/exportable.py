@@ -17,6 +17,20 @@ from mobilenets.weights import Weights
 Runner = Callable[[Tensor], Tensor]
 
 
+class NotHereError(Exception):
+    """Software that this system can't have, so that nothing is known of a file for it."""
+
+
+def in_pytorch(net: nn.Module) -> Runner:
+    """What runs a net here, as it is: its mode, its place and the threads that torch has."""
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> Tensor:
+        return net(images)
+
+    return run
+
+
 @dataclass(frozen=True)
 class Exportable:
     """The net of a checkpoint for prediction, in float32 on the CPU.

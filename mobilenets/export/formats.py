@@ -40,8 +40,8 @@ class Format(NamedTuple):
 
 
 EXTRA = 'pip install "mobilenets[{}]"'
-# To add a format, add a line here and its name to `ExportConfig`. A module with `write_int8` and
-# `noise` quantises; `PREPROCESS` lists those whose graphs can resize.
+# To add a format, add a line here and its name to `ExportConfig`. A module with `write_int8`
+# quantises; `PREPROCESS` lists those whose graphs can resize.
 FORMATS: dict[str, Format] = {
     "onnx": Format(
         onnx, ".onnx", "ONNX Runtime", ("onnx", "onnxscript", "onnxruntime"), EXTRA.format("export")
@@ -65,7 +65,7 @@ FORMATS: dict[str, Format] = {
     "safetensors": Format(safetensors, ".safetensors", "PyTorch"),
 }
 PREPROCESS = ("onnx", "torch_export", "openvino")
-INT8 = ("onnx", "executorch")
+INT8 = tuple(name for name, format in FORMATS.items() if hasattr(format.module, "write_int8"))
 
 
 def check(formats: Iterable[str], quantize: str | None, preprocess: bool) -> None:

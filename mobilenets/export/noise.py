@@ -1,6 +1,7 @@
 """How much of each layer's output is left in int8."""
 
 import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -15,6 +16,10 @@ class LayerNoise(NamedTuple):
 
     layer: str
     decibels: float
+
+
+# What `write_int8` of a format returns: inputs of the net -> the noise of each of its layers.
+MeasureNoise = Callable[[Iterable[Tensor]], list[LayerNoise]]
 
 
 class NoiseMeter:

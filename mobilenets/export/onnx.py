@@ -1,6 +1,7 @@
 """ONNX, for ONNX Runtime and whoever reads it. Reference: onnx.ai."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from mobilenets.export import torch_export
 from mobilenets.export.exportable import Exportable, Runner
-from mobilenets.export.noise import LayerNoise, NoiseMeter
+from mobilenets.export.noise import LayerNoise, MeasureNoise, NoiseMeter
 from mobilenets.export.quiet import quiet
 
 OPSET = 18  # the first whose Resize knows antialiasing
@@ -51,7 +52,7 @@ def load(path: Path, num_threads: int | None = None) -> Runner:
     return run
 
 
-def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> None:
+def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> MeasureNoise:
     """Writes a net with int8 weights and activations, in the QDQ form that ONNX Runtime fuses.
 
     Weights have a scale for each output channel: with one for all, those that BatchNorm folding
@@ -59,6 +60,9 @@ def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> None
 
     Args:
         batches: inputs of the net (N, C, H, W) to measure the ranges of activations on.
+
+    Returns:
+        What measures the noise of its layers.
 
     Reference: onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
     """
@@ -82,6 +86,7 @@ def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> None
         quantized = onnx.load(path)
         onnx.helper.set_model_props(quantized, model.metadata())
         onnx.save(quantized, path)
+        return partial(noise, onnx.load(exact), quantized)
 
 
 class _Batches:
@@ -95,51 +100,54 @@ class _Batches:
         return None if batch is None else {INPUT: batch.contiguous().numpy()}
 
 
-def noise(model: Exportable, path: Path, batches: Iterable[Tensor]) -> list[LayerNoise]:
-    """What a file of `write_int8` changes in the output of each convolution and of the classifier.
+def noise(exact: Any, quantized: Any, batches: Iterable[Tensor]) -> list[LayerNoise]:
+    """What int8 changes in the output of each convolution and of the classifier.
 
     Outputs are those after the activation, where there is one.
-    """
-    import onnx
 
-    with TemporaryDirectory() as folder, quiet():
-        exact = Path(folder) / "exact.onnx"
-        write(model, exact)
-        graph, quantized = onnx.load(exact).graph, onnx.load(path).graph
-        rounded = {name for node in quantized.node for name in node.output}
-        weights = {tensor.name for tensor in graph.initializer}
-        clips = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Clip"}
-        pairs = {}  # layer -> its output in either graph
-        for node in graph.node:
-            kernels = [name for name in node.input if name in weights and "weight" in name]
-            if node.op_type in ("Conv", "Gemm") and kernels:
-                output = clips.get(node.output[0], node.output[0])
-                after = output if output == OUTPUT else f"{output}_DequantizeLinear_Output"
+    Args:
+        exact: the ONNX model in float32.
+        quantized: the same in int8.
+        batches: inputs of the net.
+    """
+    graph = exact.graph
+    rounded = {name for node in quantized.graph.node for name in node.output}
+    weights = {tensor.name for tensor in graph.initializer}
+    clips = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Clip"}
+    pairs = {}  # layer -> its output in either graph
+    for node in graph.node:
+        kernels = [name for name in node.input if name in weights and "weight" in name]
+        if node.op_type in ("Conv", "Gemm") and kernels:
+            output = clips.get(node.output[0], node.output[0])
+            after = output if output == OUTPUT else f"{output}_DequantizeLinear_Output"
+            if after in rounded:
                 pairs[kernels[0].removesuffix(".weight")] = (output, after)
-        pairs = {layer: pair for layer, pair in pairs.items() if pair[1] in rounded}
+    meter = NoiseMeter()
+    with quiet():
         runs = [
-            _with_outputs(file, [pair[i] for pair in pairs.values()], Path(folder) / f"{i}.onnx")
-            for i, file in enumerate((exact, path))
+            _with_outputs(model, [pair[i] for pair in pairs.values()])
+            for i, model in enumerate((exact, quantized))
         ]
-        meter = NoiseMeter()
         for batch in batches:
             for layer, one, other in zip(pairs, *(run(batch) for run in runs), strict=True):
                 meter.add(layer, one, other)
     return meter.layers()
 
 
-def _with_outputs(file: Path, names: Sequence[str], changed: Path) -> Any:
-    """What runs a file and returns these tensors of its graph."""
+def _with_outputs(model: Any, names: Sequence[str]) -> Callable[[Tensor], list[Tensor]]:
+    """What runs an ONNX model and returns these tensors of its graph."""
     import onnx
     import onnxruntime
 
-    model = onnx.load(file)
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    onnx.save(model, changed)
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    del changed.graph.output[:]
+    changed.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(changed, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        changed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
     def run(images: Tensor) -> list[Tensor]:
         outputs = session.run(list(names), {INPUT: images.contiguous().numpy()})

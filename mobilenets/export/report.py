@@ -24,6 +24,7 @@ class Exported:
         parity: None where it could not be run here.
         latency: by batch size.
         noise: of its layers, if it is int8.
+        failure: why its own runtime can't run it.
         note: why it was not run, or why it is not to be used.
     """
 
@@ -33,6 +34,7 @@ class Exported:
     parity: Parity | None = None
     latency: dict[int, Latency] = field(default_factory=dict)
     noise: list[LayerNoise] = field(default_factory=list)
+    failure: str | None = None
     note: str | None = None
 
     @property

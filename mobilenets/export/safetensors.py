@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from mobilenets.export.exportable import Exportable, Runner
+from mobilenets.export.exportable import Exportable, Runner, in_pytorch
 from mobilenets.weights import read_weights, save_model
 
 
@@ -25,10 +22,4 @@ def write(model: Exportable, path: Path) -> None:
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
     """What runs a file in PyTorch, with the threads that torch has."""
-    net = read_weights(path).build()
-
-    @torch.inference_mode()
-    def run(images: Tensor) -> Tensor:
-        return net(images)
-
-    return run
+    return in_pytorch(read_weights(path).build())

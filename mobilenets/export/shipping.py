@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mobilenets.export.exportable import Exportable, Runner
+from mobilenets.export.exportable import Exportable, NotHereError, Runner, in_pytorch
 from mobilenets.export.formats import FORMATS
 from mobilenets.export.parity import Example, compare, measure
 from mobilenets.export.report import Exported, files_of
@@ -23,8 +23,8 @@ def write(
     if calibration is None:
         module.write(model, path)
         return Exported(format, runtime, path)
-    module.write_int8(model, calibration, path)
-    return Exported(format, runtime, path, noise=module.noise(model, path, calibration[:2]))
+    measure_noise = module.write_int8(model, calibration, path)
+    return Exported(format, runtime, path, noise=measure_noise(calibration[:2]))
 
 
 def check_files(
@@ -35,21 +35,26 @@ def check_files(
 ) -> Mapping[str, Mapping[int, Latency]]:
     """Runs the files and the net on the same images, and measures all in turns.
 
-    What can't be run here has a note; the others get their figures.
+    What can't be run here has a note, what its own runtime refuses a failure; the others get their
+    figures.
 
     Returns:
         The latency of PyTorch by batch size: of the net as it was trained, and folded.
     """
+    inputs = model.example(1)
     runners: dict[str, Runner] = {}
     for one in exported:
         try:
-            runners[one.format] = FORMATS[one.format].module.load(one.path, num_threads)
-        except RuntimeError as error:
+            runner = FORMATS[one.format].module.load(one.path, num_threads)
+            runner(inputs)
+            runners[one.format] = runner
+        except NotHereError as error:
             one.note = f"not run: {error}"
+        except Exception as error:  # of other people's software, of whatever kind
+            one.failure = f"{one.runtime} can't run it ({first_line(error)})"
     trained = in_pytorch(model.weights.build().float())
     parities = compare(trained, runners, examples)
     images = torch.randn(1, *model.shape)
-    inputs = model.example(1)
     folded = in_pytorch(model.net)
     latencies = measure(
         {
@@ -64,15 +69,10 @@ def check_files(
     return {name: latencies[name] for name in ("PyTorch", "PyTorch, folded")}
 
 
-def in_pytorch(net: nn.Module) -> Runner:
-    """What runs a net here."""
-    net = net.eval()
-
-    @torch.inference_mode()
-    def run(images: Tensor) -> Tensor:
-        return net(images)
-
-    return run
+def first_line(error: Exception) -> str:
+    """What went wrong, in a line."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
 def settle(exported: Sequence[Exported], folder: Path, max_drop: float) -> list[str]:
@@ -83,7 +83,9 @@ def settle(exported: Sequence[Exported], folder: Path, max_drop: float) -> list[
     """
     refused = []
     for one in exported:
-        reason = one.parity.refusal(bool(one.noise), max_drop) if one.parity else None
+        reason = one.failure
+        if one.parity:
+            reason = one.parity.refusal(bool(one.noise), max_drop)
         suffix = REJECTED if reason else ""
         for file in files_of(one.path):
             target = folder / f"{file.name}{suffix}"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mobilenets.export.exportable import Exportable, Runner
+from mobilenets.export.exportable import Exportable, Runner, in_pytorch
 from mobilenets.export.quiet import quiet
 
 
@@ -27,10 +27,4 @@ def write(model: Exportable, path: Path) -> None:
 def load(path: Path, num_threads: int | None = None) -> Runner:
     """What runs a file in PyTorch, with the threads that torch has."""
     with quiet():
-        module = torch.export.load(path).module()
-
-    @torch.inference_mode()
-    def run(images: Tensor) -> Tensor:
-        return module(images)
-
-    return run
+        return in_pytorch(torch.export.load(path).module())

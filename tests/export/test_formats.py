@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mobilenets.export import FORMATS, check
+from mobilenets.export.exportable import in_pytorch
 from mobilenets.export.quiet import quiet
-from mobilenets.export.shipping import in_pytorch
 
 
 def installed(name):
@@ -109,7 +109,7 @@ def test_int8_stays_near_float_and_says_where_it_does_not(format, name, exportab
     kind, model = installed(format), exportable(name, padding="same")
     path = tmp_path / f"net{kind.suffix}"
     batches = [model.example(16)]
-    kind.module.write_int8(model, batches, path)
+    measure_noise = kind.module.write_int8(model, batches, path)
     run = kind.module.load(path, 1)
     images = torch.randn(40, 3, 32, 32)
     expected = in_pytorch(model.net)(images)
@@ -117,7 +117,7 @@ def test_int8_stays_near_float_and_says_where_it_does_not(format, name, exportab
     assert 0 < error < 0.2
     for size in (1, 3):
         assert run(images[:size]).shape == (size, 5)
-    layers = kind.module.noise(model, path, batches)
+    layers = measure_noise(batches)
     names = [layer.layer for layer in layers]
     convolutions = [k for k, m in model.net.named_modules() if isinstance(m, torch.nn.Conv2d)]
     assert sorted(names) == sorted([*convolutions, "classifier.1"])

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from mobilenets.export import FORMATS, of_folder
+from mobilenets.export.exportable import in_pytorch
 from mobilenets.export.preprocessing import WithPreprocessing, _margin
-from mobilenets.export.shipping import in_pytorch
 
 SIZES = [(60, 45), (45, 60), (40, 40), (200, 41), (39, 33)]
 

@@ -82,6 +82,21 @@ def test_one_exporter_that_fails_does_not_stop_the_others(export, monkeypatch):
     assert files == {"mobilenet_v1_0.05.safetensors", "export.json"}
 
 
+def test_a_file_that_its_own_runtime_refuses_is_rejected(export, monkeypatch):
+    write = torch_export.write
+
+    def damage(model, path):
+        write(model, path)
+        path.write_bytes(path.read_bytes()[:1000])
+
+    monkeypatch.setattr(torch_export, "write", damage)
+    code, _, err = export("format=torch_export,safetensors")
+    assert code == 1
+    assert "mobilenet_v1_0.05.pt2.rejected was rejected: PyTorch can't run it (" in err
+    files = {path.name for path in Path("run/export").iterdir()}
+    assert files >= {"mobilenet_v1_0.05.pt2.rejected", "mobilenet_v1_0.05.safetensors"}
+
+
 def test_int8_is_judged_by_accuracy_and_the_way_out_is_named(export, monkeypatch):
     for package in FORMATS["onnx"].packages:
         pytest.importorskip(package)
