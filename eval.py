@@ -25,9 +25,11 @@ def main(config: EvalConfig) -> None:
         from mobilenets.data import ImageDataModule
 
     reports.quiet_lightning()
-    checkpoint = weights.read_checkpoint(config.checkpoint)
+    checkpoint = weights.load_checkpoint(config.checkpoint)
     trained = train_config(checkpoint.config, checkpoint.path)
-    tuned = training.tune(config.hardware.over(trained.hardware), config.trainer.accelerator)
+    tuned = training.tune_process(
+        config.hardware.over(trained.hardware), config.trainer.accelerator
+    )
 
     data = ImageDataModule(seed=trained.seed, **config.data.over(trained.data))
     data.setup()
@@ -42,7 +44,7 @@ def main(config: EvalConfig) -> None:
     trainer = pl.Trainer(
         **config.trainer.over(trained.trainer),
         logger=False,
-        callbacks=[timer, training.EvaluateByRule(), reports.SkippedImages()],
+        callbacks=[timer, training.DeterministicEval(), reports.SkippedImages()],
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
@@ -57,9 +59,9 @@ def main(config: EvalConfig) -> None:
     speed = data.sizes[split] / timer.time_elapsed("test")
     per_class = {f"{split}/per_class": reports.per_class(matrix, classes)}
     more = {"images_per_second": speed, "checkpoint": str(checkpoint.path)}
-    reports.write_json(output, figures | per_class | more)
+    reports.write_metrics(output, figures | per_class | more)
     reports.confusion_figure(matrix, classes, split).savefig(output.with_suffix(".png"))
-    log.info(reports.evaluation(figures | more, split, output, output.with_suffix(".png")))
+    log.info(reports.eval_summary(figures | more, split, output, output.with_suffix(".png")))
 
 
 if __name__ == "__main__":

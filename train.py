@@ -24,8 +24,8 @@ def main(config: TrainConfig) -> None:
         from mobilenets.models import create_model
 
     reports.quiet_lightning()
-    tuned = training.tune(config.hardware.tune, config.trainer.accelerator, kernels=True)
-    training.join_processes(config.trainer.accelerator)
+    tuned = training.tune_process(config.hardware.tune, config.trainer.accelerator, kernels=True)
+    training.init_torchrun(config.trainer.accelerator)
     folder, limits = run_folder(), config.trainer.limits()
     settings = {**to_dict(config), "resume": None}  # the same, however often the run goes on
     checkpoints = training.Checkpoints(folder, limits, config.resume, **vars(config.checkpoint))
@@ -60,12 +60,12 @@ def main(config: TrainConfig) -> None:
         training.compile_net(net, config.trainer.accelerator)
 
     frozen = config.model.freeze, config.model.unfreeze
-    callbacks = training.callbacks(net, *frozen, config.early_stopping)
+    callbacks = training.training_callbacks(net, *frozen, config.early_stopping)
     trainer = pl.Trainer(
         **config.trainer.options(),
         default_root_dir=folder,
         logger=reports.RunLogger(folder, checkpoints.log_step),
-        callbacks=[*reports.callbacks(data, settings), *callbacks, checkpoints],
+        callbacks=[*reports.report_callbacks(data, settings), *callbacks, checkpoints],
         plugins=[training.AtomicCheckpointIO()],
         enable_model_summary=False,
         use_distributed_sampler=False,  # the data module's own order knows the rank
@@ -74,13 +74,13 @@ def main(config: TrainConfig) -> None:
         tuned.append("channels_last")
     log.info(reports.header(net, data, trainer, tuned, run=folder, resume=config.resume))
     (folder / "metrics.json").unlink(missing_ok=True)  # of a run that was shorter
-    with training.explained(data.batch_size, data.num_workers):
+    with training.with_hints(data.batch_size, data.num_workers):
         trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
 
         if checkpoint := checkpoints.to_test():  # there is none after a fast_dev_run
             figures = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
-            reports.write_json(folder / "metrics.json", figures)
-            log.info(reports.result(figures, checkpoint))
+            reports.write_metrics(folder / "metrics.json", figures)
+            log.info(reports.train_summary(figures, checkpoint))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ _HOME = {  # public name -> the module that defines it
     "fold_batchnorm": "mobilenets.models",
     "load_model": "mobilenets.weights",
     "save_model": "mobilenets.weights",
-    "push_to_hub": "mobilenets.weights.hub",
+    "push_to_hub": "mobilenets.weights.push",
     "Predictor": "mobilenets.predict",
 }
 __all__ = ["__version__", *_HOME]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
-from uuid import uuid4
 
 from mobilenets import __version__
+from mobilenets.atomic import atomic_path
 
 SCHEME = "https://"  # of every address, redirects included
 TIMEOUT = 20.0  # seconds without an answer
@@ -36,10 +36,9 @@ def download(url: str, path: Path, sha256: str, limit: int) -> None:
     """
     if not url.lower().startswith(SCHEME):
         raise ValueError(f"{url} was not fetched: files are fetched through https only")
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")  # other processes may fetch it too
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with part.open("xb") as file:
+    with atomic_path(path) as partial:
+        with partial.open("xb") as file:
             for pause in (*PAUSES, None):
                 try:
                     _go_on(url, file, limit)
@@ -48,16 +47,13 @@ def download(url: str, path: Path, sha256: str, limit: int) -> None:
                     if pause is None or not _may_pass(error):
                         raise
                     time.sleep(pause)
-        with part.open("rb") as file:
+        with partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if not digest.startswith(sha256):
             raise ValueError(
                 f"{url} gave a file whose sha256 is {digest}, not {sha256}: it was changed or cut "
                 "short, or the digits are of another file"
             )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def too_large(url: str, limit: int) -> ValueError:

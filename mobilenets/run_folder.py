@@ -5,20 +5,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 from zipfile import BadZipFile, ZipFile
 
-try:
-    import fcntl
-except ImportError:  # on Windows nobody notices a second process
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
-LOCK = "lock"
-PARTIAL = ".part"  # what is being written ends so, until it is complete
+OWNER = "lock"  # the file that names the process; the lock itself is on a hidden file beside it
 
 
-def make(folder: Path, anew: bool) -> Path:
+def make_run_folder(folder: Path, anew: bool) -> Path:
     """Makes `folder`; `anew` adds a number if another run made it in the same second."""
     if not anew:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,16 +31,10 @@ def is_used(folder: Path) -> bool:
     return (folder / "metrics.json").exists() or any(folder.glob("*.ckpt"))
 
 
-def sweep(folder: Path) -> None:
-    """Removes what a killed process left half written."""
-    for path in folder.glob(f".*{PARTIAL}"):
-        path.unlink()
-
-
 # Going on
 
 
-def is_whole(checkpoint: Path) -> bool:
+def is_valid_checkpoint(checkpoint: Path) -> bool:
     """Whether a checkpoint is there as it was written, by the checksum of each of its parts."""
     try:
         with ZipFile(checkpoint) as archive:
@@ -54,54 +43,44 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def newest(folder: Path) -> Path | None:
+def find_newest(folder: Path) -> Path | None:
     """last.ckpt, or the one before it where that is damaged; None if there is nothing to go on.
 
     Which is the newest is known by the names: clocks go wrong, and copies have times of their own.
     """
-    return next((folder / name for name in (LAST, PREVIOUS) if is_whole(folder / name)), None)
+    return next(
+        (folder / name for name in (LAST, PREVIOUS) if is_valid_checkpoint(folder / name)), None
+    )
 
 
 # One process at a time
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps the folder for this process; its file `lock` says whose it is.
+def lock_run_folder(folder: Path) -> Iterator[None]:
+    """Keep the folder for this process; the file `lock` in it names the process.
 
-    The operating system frees the lock when its process ends in whatever way.
+    The operating system frees the lock when the process ends, however it ends. On a file system
+    without locks, as some clusters have, a second process is not noticed.
 
     Raises:
-        ValueError: another process has it.
+        ValueError: another process has the folder.
     """
-    path = folder / LOCK
-    with _locked_file(path) as file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        try:
-            yield
-        finally:
+    lock, owner = FileLock(folder / f".{OWNER}", timeout=0), folder / OWNER
+    try:
+        lock.acquire()
+    except Timeout as error:
+        name = owner.read_text().strip() if owner.exists() else "another process"
+        raise ValueError(
+            f"{folder} is in use by {name}: wait until it ends, or choose another folder"
+        ) from error
+    except (OSError, NotImplementedError):
+        pass  # a file system without locks
+    owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+    try:
+        yield
+    finally:
+        for path in (owner, Path(lock.lock_file)):
             with suppress(OSError):
                 path.unlink()
-
-
-def _locked_file(path: Path) -> TextIO:
-    while True:
-        file = path.open("a+")
-        if fcntl is None:
-            return file
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            with file:
-                file.seek(0)
-                owner = file.read().strip() or "another process"
-            raise ValueError(
-                f"{path.parent} is in use by {owner}: wait for its end, or choose another folder"
-            ) from error
-        except OSError:  # a file system without locks, as clusters have: there it isn't noticed
-            return file
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # it was its owner's, and is deleted by now
+        lock.release()

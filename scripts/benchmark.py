@@ -23,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobilenets.config.console import OneLineParser
+from mobilenets.console import OneLineParser
 from mobilenets.imports import lean_imports
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
-from mobilenets.config.console import OneLineParser
+from mobilenets.console import OneLineParser
 from mobilenets.data.decode import Box, EncodedImage, decode_image, read_file
 
 Decoder = Callable[[bytes, Box, int], Tensor]  # (file, crop, size) -> the crop, (3, H, W) uint8

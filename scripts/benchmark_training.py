@@ -4,12 +4,12 @@
     python scripts/benchmark_training.py --sizes 224 --nets v2 --widths 1.0 --rounds 5
     python scripts/benchmark_training.py --timm-script ~/timm/train.py --data /data/photographs
 
-Every run is a process of its own, and the contenders take turns (A B C A B C ...), so that what
+Every run is a process of its own, and the systems take turns (A B C A B C ...), so that what
 else the machine does meets all of them; figures are medians of the rounds. "of limit" compares with
 one batch that lies in memory: in training the same net and step as ours, channels_last and with a
 tuned allocator; in evaluation (eval-*) the same net, eager and channels first. Time to the first
 step counts from the start of the process. Memory is the largest PSS seen, children included.
-Logging and metrics are on; validation is on, but off the clock. Peers' nets get the strides of
+Logging and metrics are on; validation is on, but off the clock. Baselines' nets get the strides of
 ours, so that all nets of a comparison cost the same multiply-adds.
 """
 
@@ -27,59 +27,61 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import images, process
-from benchmarks.contenders import (
-    CONTENDERS,
-    Cell,
-    Contender,
+from benchmarks.results import Row, draw, rate, table, write_csv
+from benchmarks.systems import (
+    SYSTEMS,
+    Comparison,
     Figures,
+    System,
     checkpoint,
     timm_script,
     torchvision_script,
     train_ours,
 )
-from benchmarks.results import Row, draw, rate, table, write_csv
 
-from mobilenets.config.console import OneLineParser
+from mobilenets.console import OneLineParser
 
 BATCH_SIZES = {True: 128, False: 32}  # by: is it as small as CIFAR?
 VAL_SHARE = 0.1  # of the training images, which train.py keeps for validation
 
 
-class ContenderError(Exception):
+class SystemFailedError(Exception):
     """A run that gave no figures; the message is one sentence."""
 
 
 def schedule(
-    cells: Sequence[Cell], contenders: Mapping[str, Contender], rounds: int
-) -> Iterator[tuple[Cell, str]]:
-    """Every run in its order: within a comparison the contenders take turns."""
-    for cell in cells:
+    comparisons: Sequence[Comparison], systems: Mapping[str, System], rounds: int
+) -> Iterator[tuple[Comparison, str]]:
+    """Every run in its order: within a comparison the systems take turns."""
+    for comparison in comparisons:
         for _ in range(rounds):
-            yield from ((cell, name) for name in contenders if contenders[name].takes(cell))
+            yield from ((comparison, name) for name in systems if systems[name].takes(comparison))
 
 
-def measure(contender: Contender, cell: Cell, scratch: Path) -> Figures:
+def measure(system: System, comparison: Comparison, scratch: Path) -> Figures:
     """One run in the empty folder `scratch`.
 
     Raises:
-        ContenderError: it failed, or trained fewer steps than asked.
+        SystemFailedError: it failed, or trained fewer steps than asked.
     """
-    last = cell.warmup + cell.steps
-    command = contender.command(cell)
-    run = process.run(command, scratch, (1, cell.warmup, last), contender.tuned)
+    last = comparison.warmup + comparison.steps
+    command = system.command(comparison)
+    run = process.run(command, scratch, (1, comparison.warmup, last), system.tuned)
     if run.returncode:
         errors = (scratch / "errors.txt").read_text().strip().splitlines() or ["it said nothing"]
-        raise ContenderError(f"ended with exit code {run.returncode}: {errors[-1]}")
+        raise SystemFailedError(f"ended with exit code {run.returncode}: {errors[-1]}")
     figures: Figures = {}
     if run.peak is not None:
         figures["memory"] = run.peak
     if run.marks:
         figures["first_step"] = run.marks[0]
     if len(run.marks) == 3:
-        figures["images_per_second"] = cell.steps * cell.batch_size / (run.marks[2] - run.marks[1])
-    figures |= contender.read(scratch, cell)  # what it measures itself is more exact
+        figures["images_per_second"] = (
+            comparison.steps * comparison.batch_size / (run.marks[2] - run.marks[1])
+        )
+    figures |= system.read(scratch, comparison)  # what it measures itself is more exact
     if "images_per_second" not in figures:
-        raise ContenderError(
+        raise SystemFailedError(
             f"trained fewer than {last} steps, or with an optimizer unlike torch's"
         )
     return figures
@@ -108,7 +110,7 @@ def make_parser() -> OneLineParser:
     parser = OneLineParser(
         prog="benchmark_training.py",
         description=f"{__doc__}\ncontenders:\n"
-        + "\n".join(f"  {name:<17}{contender.about}" for name, contender in CONTENDERS.items())
+        + "\n".join(f"  {name:<17}{system.about}" for name, system in SYSTEMS.items())
         + "\n  timm-script, timm-script-tuned, torchvision-script, torchvision-script-tuned: "
         "with the options below",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -119,8 +121,8 @@ def make_parser() -> OneLineParser:
     add("--widths", type=float, nargs="+", default=[0.25, 1.0], help="default: 0.25 1.0")
     add("--strides", choices=("cifar", "imagenet"), nargs="+", default=["cifar", "imagenet"],
         help="at 32 pixels (default: both); all others have imagenet's")  # fmt: skip
-    add("--contenders", nargs="+", metavar="NAME", help="default: all")
-    add("--rounds", type=at_least(1), default=3, help="runs of each contender (default: 3)")
+    add("--systems", nargs="+", metavar="NAME", help="default: all")
+    add("--rounds", type=at_least(1), default=3, help="runs of each system (default: 3)")
     add("--steps", type=at_least(2), default=20, help="steps on the clock (default: 20)")
     add(
         "--warmup",
@@ -149,13 +151,13 @@ def at_least(least: int) -> Any:
     return number
 
 
-def choose_contenders(args: argparse.Namespace) -> dict[str, Contender]:
-    """Those asked for, peers' own scripts among them where their paths are given.
+def choose_systems(args: argparse.Namespace) -> dict[str, System]:
+    """Those asked for, baselines' own scripts among them where their paths are given.
 
     Raises:
         ValueError: an unknown name, or a script that is not there.
     """
-    known = dict(CONTENDERS)
+    known = dict(SYSTEMS)
     for name, make in (("timm", timm_script), ("torchvision", torchvision_script)):
         script: Path | None = getattr(args, f"{name}_script")
         if script is not None and not script.is_file():
@@ -163,65 +165,68 @@ def choose_contenders(args: argparse.Namespace) -> dict[str, Contender]:
         if script is not None:
             known[f"{name}-script"] = make(script.absolute(), tuned=False)
             known[f"{name}-script-tuned"] = make(script.absolute(), tuned=True)
-    names = args.contenders or list(known)
+    names = args.systems or list(known)
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(f"--contenders: there is no {unknown[0]}, choose of {', '.join(known)}")
+        raise ValueError(f"--systems: there is no {unknown[0]}, choose of {', '.join(known)}")
     return {name: known[name] for name in names}
 
 
-def make_cells(args: argparse.Namespace, folder: Path) -> list[Cell]:
+def make_comparisons(args: argparse.Namespace, folder: Path) -> list[Comparison]:
     """All comparisons; their data will be in folder/SIZE."""
-    cells = []
+    comparisons = []
     for size in args.sizes:
         small = size == images.SMALL
         batch_size = args.batch_size or BATCH_SIZES[small]
         for strides in args.strides if small else ["imagenet"]:
-            cells += [
-                Cell(
+            comparisons += [
+                Comparison(
                     net, width, size, strides, batch_size, args.warmup, args.steps,
                     str(folder / str(size)),
                 )
                 for net in args.nets
                 for width in args.widths
             ]  # fmt: skip
-    return cells
+    return comparisons
 
 
-def prepare(cell: Cell, contenders: Mapping[str, Contender], source: Path | None) -> None:
-    """Make the cell's data, once for a size, and the checkpoint that eval.py reads.
+def prepare(comparison: Comparison, systems: Mapping[str, System], source: Path | None) -> None:
+    """Make the comparison's data, once for a size, and the checkpoint that eval.py reads.
 
     Raises:
-        ContenderError: train.py made no checkpoint.
+        SystemFailedError: train.py made no checkpoint.
     """
-    folder = Path(cell.data)
-    count = math.ceil((cell.warmup + cell.steps) * cell.batch_size / (1 - VAL_SHARE)) + 1
-    if not folder.exists() and cell.size == images.SMALL:
+    folder = Path(comparison.data)
+    count = (
+        math.ceil((comparison.warmup + comparison.steps) * comparison.batch_size / (1 - VAL_SHARE))
+        + 1
+    )
+    if not folder.exists() and comparison.size == images.SMALL:
         images.make_small(folder, count, source)
-        if any("script" in name for name in contenders):
+        if any("script" in name for name in systems):
             images.make_small_tree(folder)
     elif not folder.exists():
         images.make_tree(folder / "tree", count, source)
-    file = checkpoint(cell)
-    if "eval-ours" in contenders and not file.exists():
+    file = checkpoint(comparison)
+    if "eval-ours" in systems and not file.exists():
         file.parents[1].mkdir(parents=True)
-        short = train_ours(replace(cell, steps=1), "trainer.max_epochs=1")
+        short = train_ours(replace(comparison, steps=1), "trainer.max_epochs=1")
         process.run(short, file.parents[1], (1,), tuned=False)
         if not file.exists():
             errors = (file.parents[1] / "errors.txt").read_text().strip()
-            raise ContenderError(f"train.py made no checkpoint for eval.py: {errors}")
+            raise SystemFailedError(f"train.py made no checkpoint for eval.py: {errors}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure what the command line asks for; exit code 1 if a contender failed."""
+    """Measure what the command line asks for; exit code 1 if a system failed."""
     parser = make_parser()
     args = parser.parse_args(argv)
     failures: list[str] = []
     try:
-        contenders = choose_contenders(args)
+        systems = choose_systems(args)
         args.output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-            rows = compete(args, contenders, Path(temporary), failures)
-    except (ValueError, OSError, ContenderError) as error:
+            rows = run_all(args, systems, Path(temporary), failures)
+    except (ValueError, OSError, SystemFailedError) as error:
         parser.exit(1, f"error: {error}\n")
     title = machine()
     draw(args.output / "benchmark.png", rows, title)
@@ -231,27 +236,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.exit(1, "".join(f"error: {failure}\n" for failure in failures))
 
 
-def compete(
+def run_all(
     args: argparse.Namespace,
-    contenders: Mapping[str, Contender],
+    systems: Mapping[str, System],
     temporary: Path,
     failures: list[str],
 ) -> list[Row]:
     """All runs, one after another; the CSV is written after each, progress goes to stderr."""
-    cells = make_cells(args, temporary)
-    rows: dict[tuple[Cell, str], Row] = {}
-    turns = list(schedule(cells, contenders, args.rounds))
+    comparisons = make_comparisons(args, temporary)
+    rows: dict[tuple[Comparison, str], Row] = {}
+    turns = list(schedule(comparisons, systems, args.rounds))
     if not turns:
-        raise ValueError("none of these contenders trains any of these nets: see --help")
-    for i, (cell, name) in enumerate(turns, 1):
-        prepare(cell, contenders, args.data)
-        row = rows.setdefault((cell, name), Row(cell, name))
-        what = f"{cell.net} {cell.width:g} {cell.size} {cell.strides} {name}"
+        raise ValueError("none of these systems trains any of these nets: see --help")
+    for i, (comparison, name) in enumerate(turns, 1):
+        prepare(comparison, systems, args.data)
+        row = rows.setdefault((comparison, name), Row(comparison, name))
+        what = (
+            f"{comparison.net} {comparison.width:g} {comparison.size} {comparison.strides} {name}"
+        )
         with tempfile.TemporaryDirectory(dir=temporary) as scratch:
             try:
-                row.runs.append(measure(contenders[name], cell, Path(scratch)))
+                row.runs.append(measure(systems[name], comparison, Path(scratch)))
                 result = f"{rate(row.runs[-1]['images_per_second'])} images/s"
-            except ContenderError as error:
+            except SystemFailedError as error:
                 failures.append(f"{what} {error}")
                 result = "failed"
         print(f"[{i}/{len(turns)}] {what}: {result}", file=sys.stderr)

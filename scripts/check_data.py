@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from mobilenets.config import ConfigError, TrainConfig
 from mobilenets.config.compose import CONFIGS, Command, Source, compose
-from mobilenets.config.console import progress
+from mobilenets.console import progress
 from mobilenets.data import ImageDataModule
 from mobilenets.data.datamodule import IN_FILES
 from mobilenets.data.decode import EncodedImage, ImageFileError
-from mobilenets.data.folder import Tree, survey
+from mobilenets.data.folder import Tree, list_images
 
 MOST = 100  # classes and copies that are listed
 
@@ -98,7 +98,7 @@ def check_files(name: str, options: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
 
     def list_tree(root: Any) -> Tree:
-        tree, found = survey(root)
+        tree, found = list_images(root)
         problems.extend(found)
         return tree
 

@@ -11,7 +11,7 @@ its content. Of a run folder it is best.ckpt, with the average of the weights wh
 import argparse
 from collections.abc import Sequence
 
-from mobilenets.config.console import OneLineParser
+from mobilenets.console import OneLineParser
 from mobilenets.weights import FORMATS, load_model, save_model
 
 

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mobilenets.config import ExportConfig, entry_point, train_config
+from mobilenets.console import first_line
 from mobilenets.imports import lean_imports
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ def main(config: ExportConfig) -> None:
         import torch
 
         from mobilenets import export, weights
+        from mobilenets.predict.latency import measure_latencies
 
     export.check(config.format, config.quantize, config.preprocess)
-    checkpoint = weights.read_weights(config.checkpoint)
+    checkpoint = weights.load_weights(config.checkpoint)
     model = export.Exportable(checkpoint, config.preprocess)
     model.check()
     if config.threads:
@@ -51,17 +53,19 @@ def main(config: ExportConfig) -> None:
             try:
                 exported.append(export.write(format, model, path, calibration))
             except Exception as error:  # of other people's software, of whatever kind
-                failures.append(f"{format} was not written: {export.first_line(error)}")
-        pytorch = export.check_files(model, exported, images, config.threads)
-        rejected = export.settle(exported, folder, config.max_drop)
+                failures.append(f"{format} was not written: {first_line(error)}")
+        latencies = measure_latencies(export.verify_files(model, exported, images, config.threads))
+        for one in exported:
+            one.latency = dict(latencies.pop(one.format, {}))
+        rejected = export.accept_or_reject(exported, folder, config.max_drop)
 
-    log.info(export.table(exported, pytorch))
+    log.info(export.table(exported, latencies))
     for one in exported:
         if one.noise:
             log.info(f"\n{one.path.name}\n{export.worst_layers(one.noise)}")
     report = folder / "export.json"
     threads = config.threads or torch.get_num_threads()
-    export.write_json(report, exported, checkpoint=str(checkpoint.path), threads=threads)
+    export.write_report(report, exported, checkpoint=str(checkpoint.path), threads=threads)
     log.info(f"{'threads':<8}{threads}\n{'file':<8}{report}")
     if config.quantize and rejected:
         rejected.append(
@@ -81,7 +85,7 @@ def sources(
 
     most = config.calibration_images
     if config.images:
-        images = partial(export.of_folder, Path(config.images), model)
+        images = partial(export.examples_from_folder, Path(config.images), model)
         calibration = images(most)
         examples = images(config.num_images)
         log.info(f"{'images':<8}{config.images}, without labels")
@@ -91,15 +95,17 @@ def sources(
         data.setup()
         checkpoint.check_classes(data.class_names)
         size = min(config.num_images, data.sizes[config.split])
-        calibration = export.of_data(data, "train", most)
-        examples = export.of_data(data, config.split, config.num_images, config.preprocess)
+        calibration = export.examples_from_split(data, "train", most)
+        examples = export.examples_from_split(
+            data, config.split, config.num_images, config.preprocess
+        )
         log.info(f"{'images':<8}{size:,} of {trained.data.name}'s {config.split} split")
     elif config.quantize or config.preprocess:
         raise ValueError(
             f"{config.checkpoint} carries no data set: give a folder of images, images=DIR"
         )
     else:
-        calibration, examples = iter(()), export.noise_images(model)
+        calibration, examples = iter(()), export.random_examples(model)
         log.info(f"{'images':<8}none known (images=DIR): the files are compared on noise")
     if not config.quantize:
         return examples, None

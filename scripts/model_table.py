@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from mobilenets.config.console import OneLineParser
+from mobilenets.console import OneLineParser
 from mobilenets.models import count_macs, count_parameters, create_model, list_models
 from mobilenets.models.published import PAPERS, TABLES, Published, find_published
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mobilenets.config import PredictConfig, entry_point
-from mobilenets.config.console import progress
+from mobilenets.console import progress
 from mobilenets.imports import lean_imports
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def predict(config: PredictConfig) -> None:
     with lean_imports():
         from mobilenets.data.decode import ImageFileError
         from mobilenets.predict import Predictor
-        from mobilenets.predict.inputs import find
-        from mobilenets.predict.output import lines
+        from mobilenets.predict.inputs import find_inputs
+        from mobilenets.predict.output import make_formatter
         from mobilenets.predict.overlay import Overlays
 
     if config.cam and not config.overlay:
         raise ValueError("cam=true draws on pictures: say with overlay=DIR where they go")
     listed = map(os.fsdecode, sys.stdin.buffer) if "-" in config.input else ()
-    paths, bad = find(config.input, listed)
+    paths, bad = find_inputs(config.input, listed)
     for sentence in bad:
         log.error(f"{'bad':<8}{sentence}")
     if not paths:
@@ -63,7 +63,7 @@ def predict(config: PredictConfig) -> None:
     if overlays and overlays.map_size == (1, 1):
         log.warning(f"{'note':<8}the heat map has one place only: cam_layer=features.5 has more")
     number_of_bad, topk = len(bad), min(config.topk, len(predictor.class_names))
-    header, line = lines(config.format, topk, map(str, paths))
+    header, line = make_formatter(config.format, topk, map(str, paths))
     scrolls_by = config.output is None and sys.stdout.isatty()  # the lines are the progress
     bar = nullcontext(lambda: None) if scrolls_by else progress(len(paths), sys.stderr)
     with opened(config.output) as file, bar as advance:

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mobilenets.config.console import OneLineParser, progress
+from mobilenets.console import OneLineParser, progress
 from mobilenets.data.decode import ImageFileError, read_file
 from mobilenets.data.folder import Tree, find_trees
 from mobilenets.data.shards import (

@@ -25,7 +25,7 @@ from mobilenets.config import ConfigError, TrainConfig
 from mobilenets.config.compose import CONFIGS, Command, Source, compose
 from mobilenets.data import ImageDataModule
 from mobilenets.data.decode import read_image
-from mobilenets.weights import RECORD_KEY, make_record, read_checkpoint, start_from
+from mobilenets.weights import RECORD_KEY, load_checkpoint, make_record, start_from
 
 # Pictures
 
@@ -347,7 +347,7 @@ CHECKPOINTS = {  # what is wrong -> what the file holds, what reads it, words of
         content, into(width_mult=0.5), f"{STEM}: (8, 3, 3, 3) in the file, (16, 3, 3, 3) in the net"
     ),
     "another net asked for": (content, into(name="mobilenet_v1"), "mobilenet_v2  mobilenet_v1"),
-    "no run": (lambda: weights(""), read_checkpoint, "is not a checkpoint of this project"),
+    "no run": (lambda: weights(""), load_checkpoint, "is not a checkpoint of this project"),
 }  # fmt: skip
 
 # Settings

@@ -13,7 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mobilenets import create_model, load_model, save_model
-from mobilenets.weights import read_checkpoint
+from mobilenets.weights import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["model.width_mult=0.25", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
@@ -136,7 +136,7 @@ def test_a_run_of_an_earlier_version_is_evaluated_and_resumed(script):
     assert {key: evaluated[key] for key in trained} == trained
     code, out, _ = script("train", "resume=run", "trainer.max_epochs=2")
     assert code == 0 and "epoch   2/2" in out
-    again = read_checkpoint("run/last.ckpt").config
+    again = load_checkpoint("run/last.ckpt").config
     assert again["hardware"] == {"tune": True} and again["model"]["freeze"] == "none"
 
 
@@ -188,7 +188,7 @@ def test_fine_tuning_other_peoples_weights_with_one_option(script):
 
     Path("theirs.pth").unlink()
     assert script("train", "resume=run", "trainer.max_epochs=2")[0] == 0
-    save_model(load_model("run"), "net.safetensors", config=read_checkpoint("run").config)
+    save_model(load_model("run"), "net.safetensors", config=load_checkpoint("run").config)
     assert script("eval", "checkpoint=run", "data.num_workers=0")[0] == 0
     assert script("eval", "checkpoint=net.safetensors", "data.num_workers=0")[0] == 0
     evaluated = [json.loads(Path(f"{place}/eval_test.json").read_text()) for place in ("run", ".")]

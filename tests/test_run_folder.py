@@ -7,14 +7,15 @@ import sys
 
 import pytest
 
-from mobilenets.run_folder import locked, make, sweep
+from mobilenets.atomic import remove_partial_files
+from mobilenets.run_folder import lock_run_folder, make_run_folder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mobilenets.run_folder import locked
+from mobilenets.run_folder import lock_run_folder
 
-with locked(Path(sys.argv[1])):
+with lock_run_folder(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)
 """
@@ -34,13 +35,13 @@ def owner(tmp_path):
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
     folder = tmp_path / "2026-11-23_10-00-00"
-    names = [make(folder, anew=True).name for _ in range(3)]
+    names = [make_run_folder(folder, anew=True).name for _ in range(3)]
     assert names == [folder.name, f"{folder.name}_2", f"{folder.name}_3"]
 
 
 def test_a_folder_that_another_process_has_is_refused(tmp_path, owner):
-    sentence = f"in use by process {owner.pid} on {socket.gethostname()}: wait for its end"
-    with pytest.raises(ValueError, match=sentence), locked(tmp_path):
+    sentence = f"in use by process {owner.pid} on {socket.gethostname()}: wait until it ends"
+    with pytest.raises(ValueError, match=sentence), lock_run_folder(tmp_path):
         pass
 
 
@@ -48,7 +49,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, owner):
     owner.kill()
     owner.wait()
     assert (tmp_path / "lock").read_text().startswith(f"process {owner.pid} ")
-    with locked(tmp_path):
+    with lock_run_folder(tmp_path):
         assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()} ")
     assert not (tmp_path / "lock").exists()
 
@@ -56,5 +57,5 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, owner):
 def test_what_was_half_written_is_swept_away(tmp_path):
     (tmp_path / ".last.ckpt.part").touch()
     (tmp_path / "last.ckpt").touch()
-    sweep(tmp_path)
+    remove_partial_files(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

@@ -81,5 +81,5 @@ def test_pretrained_is_refused():
 
 
 def test_a_wrong_option_names_the_nearest():
-    with pytest.raises(ValueError, match="did you mean 'width_mult'"):
+    with pytest.raises(ValueError, match="did you mean width_mult"):
         timm.create_model("mobilenet_v1", width_mul=0.5)

@@ -5,13 +5,13 @@ Command lines, YAML files, checkpoints and the configs of resumed runs all go th
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
+from mobilenets.choices import describe_unknown, find_nearest, join_words
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.rules import TRAIN_RULES
 from mobilenets.config.schema import TrainConfig
-from mobilenets.config.values import fitted, listed, nearest, show
+from mobilenets.config.values import coerce, show
 
 Config = TypeVar("Config")
 MISSING = "???"  # OmegaConf's mark for a value that has to be given
@@ -80,7 +80,7 @@ def _section(cls: type, values: Any, at: str, problems: list[Problem]) -> Any:
     if cls in CHOICES:
         name, choices = str(values.get("name")), CHOICES[cls]
         if name not in choices:
-            problems.append(Problem(f"{at}.name", no_choice(name, list(choices))))
+            problems.append(Problem(f"{at}.name", describe_unknown(name, list(choices))))
             return None
         cls = choices[name]
     fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -96,7 +96,7 @@ def _section(cls: type, values: Any, at: str, problems: list[Problem]) -> Any:
             arguments[name] = _section(types[name], value, key, problems)  # type: ignore[arg-type]
         else:
             try:
-                arguments[name] = fitted(types[name], value, field.metadata)
+                arguments[name] = coerce(types[name], value, field.metadata)
             except ValueError as error:
                 problems.append(Problem(key, str(error)))
     return cls(**arguments)
@@ -133,25 +133,19 @@ def unknown(key: str, cls: type, values: Mapping[str, Any]) -> str:
     owners = [name for name, variant in variants.items() if rest in keys(variant, {})]
     if owners:
         choice = values[section]["name"]
-        return f"an option of {listed(owners, 'and')}, and {section} is {choice}"
+        return f"an option of {join_words(owners, 'and')}, and {section} is {choice}"
     parent, _, name = key.rpartition(".")
     known = [other.rpartition(".") for other in keys(cls, values)]
-    near = get_close_matches(name, [last for above, _, last in known if above == parent], n=1)
+    near = find_nearest(name, [last for above, _, last in known if above == parent])
     near = [joined(parent, match) for match in near] or [
         joined(above, last)
-        for match in get_close_matches(name, {last for _, _, last in known}, n=2, cutoff=0.7)
+        for match in find_nearest(name, [last for _, _, last in known], count=2, cutoff=0.7)
         for above, _, last in known
         if last == match
     ]
     if near:
-        return f"did you mean {listed(near[:2], 'or')}?"
+        return f"did you mean {join_words(near[:2], 'or')}?"
     return "there is no such setting; --help lists all"
-
-
-def no_choice(name: Any, choices: list[str]) -> str:
-    """The sentence for a choice that does not exist."""
-    hint = nearest(name, choices) or "."
-    return f"there is no such choice{hint} Choices: {', '.join(choices)}"
 
 
 def joined(section: str, name: str) -> str:

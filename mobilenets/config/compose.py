@@ -1,7 +1,6 @@
 """A command line -> a config. Hydra composes it; every problem on the way is collected."""
 
 import itertools
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mobilenets.choices import describe_unknown
 from mobilenets.config.checks import (
     NEEDED,
     ConfigError,
@@ -25,9 +25,9 @@ from mobilenets.config.checks import (
     chosen,
     conflicts,
     keys,
-    no_choice,
     unknown,
 )
+from mobilenets.console import relative
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SECRET = "oc.env"  # OmegaConf's resolver of environment variables
@@ -173,7 +173,9 @@ class Composer:
         known = self.choices(group)
         for name in value if isinstance(value, list) else [value]:
             if name not in known and not choice.is_delete():
-                self.wrong(f"{group}={'null' if name is None else name}", no_choice(name, known))
+                self.wrong(
+                    f"{group}={'null' if name is None else name}", describe_unknown(name, known)
+                )
                 return False
         return True
 
@@ -251,27 +253,27 @@ class Composer:
         """Why Hydra could not compose a config, in one sentence."""
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
             mark = error.problem_mark
-            return Problem(f"{shown(Path(mark.name))}, line {mark.line + 1}", str(error.problem))
+            return Problem(f"{relative(Path(mark.name))}, line {mark.line + 1}", str(error.problem))
         text = " ".join(
             str(part).partition("\n")[0] for part in (error, error.__cause__) if part is not None
         )
         place, text = re.fullmatch(r"(?:In '(.+?)': )?(.*)", text).groups()  # type: ignore[union-attr]
         if isinstance(error, MissingConfigException) and error.options:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
-            text = f"{group}={name}: {no_choice(name, list(error.options))}"
+            text = f"{group}={name}: {describe_unknown(name, list(error.options))}"
             if experiments and place == self.source.name:  # Hydra names the file overridden
                 place = f"experiment/{experiments[-1]}"
         if place in (None, self.source.name, "hydra/config"):
             return Problem("", text)
         file = self.source.folder / f"{place}.yaml"
-        return Problem(shown(file) if file.is_file() else f"{place}.yaml", text)
+        return Problem(relative(file) if file.is_file() else f"{place}.yaml", text)
 
     def wrong(self, key: str, text: str) -> None:
         """Notes a problem."""
         self.problems.append(Problem(key, text))
 
 
-def asked_for(omega: DictConfig) -> set[str]:
+def explicit_settings(omega: DictConfig) -> set[str]:
     """The settings that a command line or an experiment states, not a choice's own file."""
     known: dict[str, Any] = {}
     for override in map(parsed, omega.hydra.overrides.task):
@@ -295,7 +297,7 @@ def parsed(text: str) -> Override | None:
         return None
 
 
-def as_meant(text: str, cls: type) -> str:
+def quote_plain_value(text: str, cls: type) -> str:
     """A setting as a person means it, in Hydra's grammar, where `cls` says of what type it is.
 
     A path is taken as it stands, whatever is in it, and format=a,b is the list [a,b]: sweeps are
@@ -312,7 +314,7 @@ def as_meant(text: str, cls: type) -> str:
     return text
 
 
-def gathered(texts: list[str], name: str) -> list[str]:
+def collect_paths(texts: list[str], name: str) -> list[str]:
     """Words with all that a setting of paths is given, at its place: `input=a.jpg b.jpg photos/`.
 
     Words without = belong to it, and those with one that are the name of a file.
@@ -357,10 +359,5 @@ def stated_in(files: list[tuple[Path, str]], key: str) -> str:
     for path, section in reversed(files):
         values = yaml.safe_load(path.read_text("utf-8")) or {}
         if key in flat(values, f"{section}." if section else ""):
-            return f"{shown(path)}: "
+            return f"{relative(path)}: "
     return ""
-
-
-def shown(path: Path) -> str:
-    """The path as seen from here, where that is shorter."""
-    return min(str(path), os.path.relpath(path), key=len)

@@ -18,25 +18,33 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mobilenets.atomic import remove_partial_files
 from mobilenets.config.checks import ConfigError, checked, to_dict
 from mobilenets.config.compose import (
     CONFIGS,
     Command,
     Composed,
     Source,
-    as_meant,
-    asked_for,
+    collect_paths,
     compose,
-    gathered,
+    explicit_settings,
     parsed,
     plain,
+    quote_plain_value,
     quoted,
 )
 from mobilenets.config.help import help_text
-from mobilenets.config.pretrained import as_overrides, brought_along, overlaid
+from mobilenets.config.pretrained import as_overrides, deep_update, settings_from_weights
 from mobilenets.config.resume import resume, resume_or_start
 from mobilenets.config.schema import TrainConfig
-from mobilenets.run_folder import LAST, is_used, is_whole, locked, make, sweep
+from mobilenets.console import print_errors
+from mobilenets.run_folder import (
+    LAST,
+    is_used,
+    is_valid_checkpoint,
+    lock_run_folder,
+    make_run_folder,
+)
 
 log = logging.getLogger("mobilenets")
 
@@ -101,12 +109,12 @@ def _script(main: Main, name: str, cls: type, paths: str | None) -> int:
             command, composed = _with_weights(command, composed)
             command = _with_folder(command, composed)
     except ConfigError as error:
-        _complain(*error.problems)
+        print_errors(*error.problems)
         return 2
     except Exception as error:  # from reading weights
         if not _is_mistake(error):
             raise
-        _complain(_sentence(error))
+        print_errors(_sentence(error))
         return 1
 
     modes = {"--multirun": args.multirun, "--resolve": args.resolve}
@@ -141,8 +149,8 @@ def _command(args: Namespace, rest: list[str], name: str, cls: type, paths: str 
     search = [text for text in overrides if text.startswith("hydra.searchpath=")]
     overrides = [text for text in overrides if text not in search]
     if cls is not TrainConfig:
-        overrides = gathered(overrides, paths) if paths else overrides
-        overrides = [as_meant(text, cls) for text in overrides]
+        overrides = collect_paths(overrides, paths) if paths else overrides
+        overrides = [quote_plain_value(text, cls) for text in overrides]
     if args.config_dir:
         added = Path(args.config_dir).absolute()
         if not added.is_dir():
@@ -164,7 +172,7 @@ def _with_weights(command: Command, composed: Composed) -> tuple[Command, Compos
     config, omega = composed
     if not _starts_from_weights(config):
         return command, composed
-    added = as_overrides(brought_along(config, asked_for(omega)))
+    added = as_overrides(settings_from_weights(config, explicit_settings(omega)))
     command = Command(command.source, [*command.overrides, *added])
     return command, compose(TrainConfig, command)
 
@@ -196,7 +204,7 @@ def _with_folder(command: Command, composed: Composed) -> Command:
     if named and _is_first():
         _refuse_used(folder)
     try:
-        folder = make(folder, anew=not named)
+        folder = make_run_folder(folder, anew=not named)
     except OSError as error:
         raise ConfigError([f"hydra.run.dir: can't make {folder}: {error.strerror}"]) from error
     return Command(command.source, [*command.overrides, f"hydra.run.dir={quoted(folder)}"])
@@ -236,10 +244,13 @@ def _job(main: Main, cls: type, source: Source, errors: list[Exception]) -> Main
             config: Any = checked(cls, values)
             if _starts_from_weights(config) and HydraConfig.get().mode == RunMode.MULTIRUN:
                 hydras = OmegaConf.create({"hydra": HydraConfig.get()})
-                config = checked(cls, overlaid(values, brought_along(config, asked_for(hydras))))
+                config = checked(
+                    cls,
+                    deep_update(values, settings_from_weights(config, explicit_settings(hydras))),
+                )
             folder = _run_folder = Path(HydraConfig.get().runtime.output_dir)
             trains = isinstance(config, TrainConfig) and _is_first()
-            with locked(folder) if trains else nullcontext():
+            with lock_run_folder(folder) if trains else nullcontext():
                 made = _entered(config, source, folder)
                 return main(config)
         except Exception as error:
@@ -247,7 +258,7 @@ def _job(main: Main, cls: type, source: Source, errors: list[Exception]) -> Main
                 raise
             errors.append(error)
             if _is_mistake(error):
-                _complain(_sentence(error))
+                print_errors(_sentence(error))
                 if made is not None:
                     _leave_nothing(made)
 
@@ -266,9 +277,9 @@ def _entered(config: Any, source: Source, folder: Path) -> Path | None:
     HydraConfig.instance().cfg = None
     if not _is_first():
         return None
-    sweep(folder)
+    remove_partial_files(folder)
     if config.resume is not None:
-        if not is_whole(folder / LAST):
+        if not is_valid_checkpoint(folder / LAST):
             log.warning(f"{folder / LAST} is damaged or gone: the run goes on from {config.resume}")
         return None
     _refuse_used(folder)
@@ -288,11 +299,6 @@ def _leave_nothing(folder: Path) -> None:
 
 
 # Errors
-
-
-def _complain(*sentences: str) -> None:
-    for sentence in sentences:
-        print(f"error: {sentence}", file=sys.stderr)
 
 
 def _is_mistake(error: Exception) -> bool:

@@ -7,11 +7,12 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mobilenets.choices import join_words
 from mobilenets.config.checks import chosen, settings
 from mobilenets.config.compose import Command, compose, flat, plain
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.schema import EvalConfig, ExportConfig, PredictConfig, TrainConfig
-from mobilenets.config.values import alternatives, listed, show
+from mobilenets.config.values import alternatives, show
 
 WIDTH, COLUMN = 100, 40
 SIGNS = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
@@ -110,7 +111,7 @@ def elsewhere(section: str, kind: Any, explained: list[tuple[str, str]]) -> Iter
             if explanation not in explained:
                 owners.setdefault(explanation, []).append(name)
     for names in dict.fromkeys(map(tuple, owners.values())):
-        yield f"  with {section}={listed(list(names), 'or')}:"
+        yield f"  with {section}={join_words(list(names), 'or')}:"
         for (key, text), others in owners.items():
             if tuple(others) == names:
                 yield row(f"  {key}", text)

@@ -14,7 +14,7 @@ from mobilenets.config.schema import TrainConfig
 SCALE, SIZE = ("mean", "std", "interpolation"), ("image_size", "crop_pct")
 
 
-def brought_along(config: TrainConfig, asked: Collection[str]) -> dict[str, Any]:
+def settings_from_weights(config: TrainConfig, asked: Collection[str]) -> dict[str, Any]:
     """What `model.weights` says of settings that nobody asked for: dotted key -> value.
 
     These are the options of the net which its weights fix, and how images are scaled and
@@ -25,11 +25,11 @@ def brought_along(config: TrainConfig, asked: Collection[str]) -> dict[str, Any]
         ValueError: from reading the weights.
     """
     # Imported here: only runs that start from weights load torch this early.
-    from mobilenets.weights import FREE_OPTIONS, adapt_preprocessing, read_weights
+    from mobilenets.weights import FREE_OPTIONS, adapt_preprocessing, load_weights
 
     model, data = config.model, config.data
     assert model.weights is not None
-    weights = read_weights(model.weights, model.num_classes)
+    weights = load_weights(model.weights, model.num_classes)
     expected = adapt_preprocessing(weights.preprocessing, model.in_channels or data.in_channels)
     keys = SCALE if isinstance(data, SmallImagesConfig) else SCALE + SIZE
     said = {f"data.{key}": expected[key] for key in keys if key in expected}
@@ -53,7 +53,7 @@ def as_overrides(values: dict[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def overlaid(values: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+def deep_update(values: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     """Nested values with others, under dotted keys, laid over them."""
     result = deepcopy(values)
     for key, value in said.items():

@@ -8,19 +8,19 @@ from mobilenets.config.compose import (
     CONFIGS,
     Command,
     Source,
-    asked_for,
     attempt,
     compose,
+    explicit_settings,
     flat,
     parsed,
     plain,
     quoted,
 )
 from mobilenets.config.pretrained import as_overrides
-from mobilenets.config.saved import completed
+from mobilenets.config.saved import fill_missing
 from mobilenets.config.schema import TrainConfig
 from mobilenets.config.values import show
-from mobilenets.run_folder import LAST, PREVIOUS, is_whole, newest
+from mobilenets.run_folder import LAST, PREVIOUS, find_newest, is_valid_checkpoint
 
 MAY_CHANGE = (
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
@@ -46,7 +46,7 @@ def resume(command: Command, run: str) -> Command:
         problems = attempt(TrainConfig, Command(command.source, others))[1]
         raise ConfigError([Problem("resume", str(error)), *problems]) from error
     source = run_source(folder)
-    added = since(source)
+    added = settings_added_since(source)
     before = compose(TrainConfig, Command(source, added)).config
 
     problems, overrides = [], [*added]
@@ -93,14 +93,16 @@ def resume_or_start(command: Command) -> Command:
 
     config, omega = compose(TrainConfig, Command(command.source, others))
     source = run_source(folder)
-    before = compose(TrainConfig, Command(source, since(source))).config
+    before = compose(TrainConfig, Command(source, settings_added_since(source))).config
     old, new = flat(to_dict(before)), flat(to_dict(config))
     names = [f"{section}.name" for section in chosen(TrainConfig)]
     if problems := [
         Problem(key, changed(old[key], new[key])) for key in names if old[key] != new[key]
     ]:
         raise ConfigError(problems)
-    asked = {key: new[key] for key in asked_for(omega) if key in new and new[key] != old[key]}
+    asked = {
+        key: new[key] for key in explicit_settings(omega) if key in new and new[key] != old[key]
+    }
     asked = {key: value for key, value in asked.items() if not isinstance(value, dict)}
     return resume(Command(command.source, as_overrides(asked)), str(folder))
 
@@ -111,13 +113,13 @@ def run_source(folder: Path) -> Source:
     return Source(folder, "config", (search, *HYDRA))
 
 
-def since(source: Source) -> list[str]:
+def settings_added_since(source: Source) -> list[str]:
     """Overrides that set what a run's config lacks: the settings that came after it began."""
     composed, _ = attempt(TrainConfig, Command(source, []))
     if composed is None:
         return []
     saved = plain(composed.omega)
-    old, new = flat(saved), flat(completed(saved))
+    old, new = flat(saved), flat(fill_missing(saved))
     added = {k: v for k, v in new.items() if k not in old and not isinstance(v, dict)}
     return [f"++{text}" for text in as_overrides(added)]
 
@@ -140,10 +142,10 @@ def find_run(text: str) -> tuple[Path, Path]:
     if folder is None or (path.is_file() and path.suffix != ".ckpt"):
         raise ValueError(f"{text} is no run folder, and no .ckpt in one")
     if path.is_file():
-        if not is_whole(path):
+        if not is_valid_checkpoint(path):
             raise ValueError(f"{text} is damaged; go on from another, or with the run folder")
         return folder, path
-    if checkpoint := newest(folder):
+    if checkpoint := find_newest(folder):
         return folder, checkpoint
     if (folder / LAST).exists():
         raise ValueError(f"{text}/{LAST} is damaged, with none before it; start the run anew")

@@ -22,7 +22,7 @@ from mobilenets.config.schema import TrainConfig
 Wrong = Iterator[tuple[str, str]]
 
 
-def grouped(config: TrainConfig) -> Wrong:
+def check_groups(config: TrainConfig) -> Wrong:
     """The size of the groups belongs to grouped convolutions."""
     model, key = config.model, "model.channels_per_group"
     if model.conv == "grouped" and model.channels_per_group is None:
@@ -31,7 +31,7 @@ def grouped(config: TrainConfig) -> Wrong:
         yield key, f"is for model.conv=grouped, and that is {model.conv}"
 
 
-def kernels(config: TrainConfig) -> Wrong:
+def check_kernels(config: TrainConfig) -> Wrong:
     """A full convolution has one kernel for each pair of channels."""
     model = config.model
     kernels = model.kernels_per_layer if isinstance(model, MobileNetV1Config) else 1
@@ -39,7 +39,7 @@ def kernels(config: TrainConfig) -> Wrong:
         yield "model.kernels_per_layer", "has to be 1 with model.conv=full"
 
 
-def shape(config: TrainConfig) -> Wrong:
+def check_strides(config: TrainConfig) -> Wrong:
     """Rows of Table 2 have four numbers; explicit strides are as many as stem and stages."""
     model = config.model
     layers = 14
@@ -53,14 +53,14 @@ def shape(config: TrainConfig) -> Wrong:
         yield "model.strides", f"has {len(model.strides)} values, and {layers} are needed"
 
 
-def channels(config: TrainConfig) -> Wrong:
+def check_channels(config: TrainConfig) -> Wrong:
     """The net takes the images as they are."""
     asked, found = config.model.in_channels, config.data.in_channels
     if asked not in (None, found):
         yield "model.in_channels", f"{asked}, and data.in_channels is {found}; leave it null"
 
 
-def classes(config: TrainConfig) -> Wrong:
+def check_classes(config: TrainConfig) -> Wrong:
     """Names, images and net agree on the number of classes; a name is used once."""
     data, names = config.data, config.data.class_names
     asked, found = config.model.num_classes, None if names is None else len(names)
@@ -74,7 +74,7 @@ def classes(config: TrainConfig) -> Wrong:
         yield "model.num_classes", f"{asked}, and the data has {found} classes; leave it null"
 
 
-def statistics(config: TrainConfig) -> Wrong:
+def check_statistics(config: TrainConfig) -> Wrong:
     """A mean and a deviation for each channel, or one for all."""
     for key in ("mean", "std"):
         count, channels = len(getattr(config.data, key)), config.data.in_channels
@@ -82,7 +82,7 @@ def statistics(config: TrainConfig) -> Wrong:
             yield f"data.{key}", f"has {count} values, and data.in_channels is {channels}"
 
 
-def fractions(config: TrainConfig) -> Wrong:
+def check_fractions(config: TrainConfig) -> Wrong:
     """Something is left to train on."""
     data = config.data
     if (
@@ -92,7 +92,7 @@ def fractions(config: TrainConfig) -> Wrong:
         yield "data.val_fraction", "leaves nothing to train on, with data.test_fraction"
 
 
-def crops(config: TrainConfig) -> Wrong:
+def check_crops(config: TrainConfig) -> Wrong:
     """Ranges go upwards."""
     augment = config.data.augment
     if isinstance(augment, LargeAugmentConfig):
@@ -102,14 +102,14 @@ def crops(config: TrainConfig) -> Wrong:
                 yield f"data.augment.{key}", f"[{low}, {high}] goes downwards: smallest first"
 
 
-def freezing(config: TrainConfig) -> Wrong:
+def check_freeze(config: TrainConfig) -> Wrong:
     """What is frozen is trained."""
     model = config.model
     if model.freeze not in ("none", 0) and model.weights is None:
         yield "model.freeze", "would freeze random weights; give trained ones, model.weights=PATH"
 
 
-def thawing(config: TrainConfig) -> Wrong:
+def check_unfreeze(config: TrainConfig) -> Wrong:
     """Blocks thaw one after another, where some are frozen; on one device."""
     freeze, rows, key = config.model.freeze, config.model.unfreeze, "model.unfreeze"
     devices = config.trainer.devices
@@ -129,14 +129,14 @@ def thawing(config: TrainConfig) -> Wrong:
         yield key, f"works on one device, and trainer.devices is {devices}"
 
 
-def nesterov(config: TrainConfig) -> Wrong:
+def check_nesterov(config: TrainConfig) -> Wrong:
     """Nesterov's form is one of momentum."""
     optimizer = config.optimizer
     if isinstance(optimizer, SGDConfig) and optimizer.nesterov and optimizer.momentum == 0:
         yield "optimizer.nesterov", "needs optimizer.momentum above 0"
 
 
-def length(config: TrainConfig) -> Wrong:
+def check_schedule_fits(config: TrainConfig) -> Wrong:
     """The schedule fits into the run."""
     schedule, trainer = config.schedule, config.trainer
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs < schedule.warmup_epochs:
@@ -151,20 +151,20 @@ def length(config: TrainConfig) -> Wrong:
         yield "schedule.milestones", f"{milestones} has to rise"
 
 
-def least_and_most(config: TrainConfig) -> Wrong:
+def check_epoch_limits(config: TrainConfig) -> Wrong:
     """A run can't be longer than it may."""
     low, high = config.trainer.min_epochs, config.trainer.max_epochs
     if low is not None and high is not None and 0 <= high < low:
         yield "trainer.min_epochs", f"{low}, and trainer.max_epochs is {high}"
 
 
-def watching(config: TrainConfig) -> Wrong:
+def check_early_stopping(config: TrainConfig) -> Wrong:
     """Early stopping watches the validation."""
     if config.early_stopping is not None and config.trainer.limit_val_batches == 0:
         yield "early_stopping", "watches val/top1, and trainer.limit_val_batches is 0"
 
 
-def quantization(config: TrainConfig) -> Wrong:
+def check_quantization(config: TrainConfig) -> Wrong:
     """Int8 is imitated in float32, by layers in training mode, which observe their inputs."""
     trainer, freeze, key = config.trainer, config.model.freeze, "quantization_aware"
     if not config.quantization_aware:
@@ -180,26 +180,26 @@ def quantization(config: TrainConfig) -> Wrong:
 
 
 TRAIN_RULES: dict[Callable[[TrainConfig], Wrong], tuple[str, ...]] = {  # rule -> what it reads
-    grouped: ("model.conv", "model.channels_per_group"),
-    kernels: ("model.conv", "model.kernels_per_layer"),
-    shape: ("model.stages", "model.strides", "model.shallow"),
-    channels: ("model.in_channels", "data.in_channels"),
-    classes: ("model.num_classes", "data.class_names", "data.num_classes"),
-    statistics: ("data.mean", "data.std", "data.in_channels"),
-    fractions: ("data.val_fraction", "data.test_fraction"),
-    crops: ("data.augment.scale", "data.augment.ratio"),
-    freezing: ("model.freeze", "model.weights"),
-    thawing: ("model.freeze", "model.unfreeze", "trainer.devices"),
-    nesterov: ("optimizer.momentum", "optimizer.nesterov"),
-    length: (
+    check_groups: ("model.conv", "model.channels_per_group"),
+    check_kernels: ("model.conv", "model.kernels_per_layer"),
+    check_strides: ("model.stages", "model.strides", "model.shallow"),
+    check_channels: ("model.in_channels", "data.in_channels"),
+    check_classes: ("model.num_classes", "data.class_names", "data.num_classes"),
+    check_statistics: ("data.mean", "data.std", "data.in_channels"),
+    check_fractions: ("data.val_fraction", "data.test_fraction"),
+    check_crops: ("data.augment.scale", "data.augment.ratio"),
+    check_freeze: ("model.freeze", "model.weights"),
+    check_unfreeze: ("model.freeze", "model.unfreeze", "trainer.devices"),
+    check_nesterov: ("optimizer.momentum", "optimizer.nesterov"),
+    check_schedule_fits: (
         "schedule.warmup_epochs",
         "schedule.milestones",
         "trainer.max_epochs",
         "trainer.max_steps",
     ),
-    least_and_most: ("trainer.min_epochs", "trainer.max_epochs"),
-    watching: ("early_stopping", "trainer.limit_val_batches"),
-    quantization: (
+    check_epoch_limits: ("trainer.min_epochs", "trainer.max_epochs"),
+    check_early_stopping: ("early_stopping", "trainer.limit_val_batches"),
+    check_quantization: (
         "quantization_aware",
         "trainer.precision",
         "compile",

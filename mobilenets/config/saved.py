@@ -22,7 +22,7 @@ def train_config(values: Mapping[str, Any], source: object = "the run") -> Train
         ConfigError: it has settings of another version, or wrong ones.
     """
     try:
-        return checked(TrainConfig, completed(values))
+        return checked(TrainConfig, fill_missing(values))
     except ConfigError as error:
         first, *others = error.problems
         more = f", and {len(others)} more" * bool(others)
@@ -34,7 +34,7 @@ def train_config(values: Mapping[str, Any], source: object = "the run") -> Train
         ) from None
 
 
-def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
+def fill_missing(saved: Mapping[str, Any]) -> dict[str, Any]:
     """A config of train.py, plain nested values, with the settings that came after it was saved.
 
     Their values are those of configs/, in each group of the choice that was made. A choice that

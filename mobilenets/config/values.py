@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
+
+from mobilenets.choices import join_words, suggest
 
 NOUNS = {  # one, several
     int: ("a whole number", "whole numbers"),
@@ -16,7 +17,7 @@ NOUNS = {  # one, several
 BOUNDS = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
 
 
-def fitted(kind: Any, value: Any, rules: Mapping[str, Any]) -> Any:
+def coerce(kind: Any, value: Any, rules: Mapping[str, Any]) -> Any:
     """`value` as the type `kind`, within the `rules` of its setting.
 
     Raises:
@@ -28,7 +29,7 @@ def fitted(kind: Any, value: Any, rules: Mapping[str, Any]) -> Any:
         return value
     if isinstance(value, list):
         for items in (get_args(option)[0] for option in kinds if get_origin(option) is list):
-            return [fitted(items, item, rules) for item in _of_length(value, rules)]
+            return [coerce(items, item, rules) for item in _of_length(value, rules)]
     given = value
     if type(value) is int and int not in kinds:
         if float in kinds:  # 1 for 1.0
@@ -36,7 +37,7 @@ def fitted(kind: Any, value: Any, rules: Mapping[str, Any]) -> Any:
         elif str in kinds:  # a folder called 2024
             value = str(value)
     if type(value) not in kinds:
-        raise ValueError(f"{show(value)} is not {noun(kind)}{nearest(value, choices)}")
+        raise ValueError(f"{show(value)} is not {noun(kind)}{suggest(value, choices)}")
     if type(value) in (int, float) and not _inside(value, rules):
         raise ValueError(f"{show(given)} is out of range ({bounds(rules) or 'finite'})")
     return value
@@ -88,12 +89,7 @@ def noun(kind: Any) -> str:
             words += [str(value) for value in dict.fromkeys(map(str, get_args(option)))]
         else:
             words.append(_plain(option, several=False))
-    return listed(words, "or")
-
-
-def listed(words: list[str], last: str) -> str:
-    """One, two, three -> "one, two or three"."""
-    return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return join_words(words, "or")
 
 
 def _plain(kind: Any, several: bool) -> str:
@@ -105,9 +101,3 @@ def _plain(kind: Any, several: bool) -> str:
 def bounds(rules: Mapping[str, Any]) -> str:
     """The range of a number: "above 0, at most 1"."""
     return ", ".join(f"{word} {rules[rule]}" for rule, word in BOUNDS.items() if rule in rules)
-
-
-def nearest(value: Any, choices: list[Any]) -> str:
-    """The choice that was probably meant, as the end of a sentence."""
-    near = get_close_matches(str(value), [str(choice) for choice in choices], n=1)
-    return f"; did you mean {near[0]}?" if near else ""

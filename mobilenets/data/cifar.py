@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from mobilenets.data.memory import Labelled
+from mobilenets.data.memory import RawSplit
 from mobilenets.download import download as fetch
 
 
@@ -76,7 +76,7 @@ LAYOUTS = {
 
 def read_cifar10(
     *, root: str, download: bool, verify: bool, class_names: Sequence[str] | None
-) -> tuple[dict[str, Labelled], list[str]]:
+) -> tuple[dict[str, RawSplit], list[str]]:
     """Read CIFAR-10: 50,000 training and 10,000 test images, 32x32, 10 classes.
 
     Args:
@@ -97,7 +97,7 @@ def read_cifar10(
 
 def read_cifar100(
     *, root: str, download: bool, verify: bool, class_names: Sequence[str] | None
-) -> tuple[dict[str, Labelled], list[str]]:
+) -> tuple[dict[str, RawSplit], list[str]]:
     """Read CIFAR-100 with its 100 fine labels: 50,000 training and 10,000 test images, 32x32.
 
     Arguments, result and errors are those of `read_cifar10`.
@@ -107,7 +107,7 @@ def read_cifar100(
 
 def _read(
     layout: _Layout, root: Path, download: bool, verify: bool, class_names: Sequence[str] | None
-) -> tuple[dict[str, Labelled], list[str]]:
+) -> tuple[dict[str, RawSplit], list[str]]:
     place = _find(layout, root)
     if place is None:
         place = _obtain(layout, root, download)
@@ -200,7 +200,7 @@ def _check(path: Path, md5: str) -> None:
         )
 
 
-def _images(layout: _Layout, place: Path, name: str, batch: dict[str, Any]) -> Labelled:
+def _images(layout: _Layout, place: Path, name: str, batch: dict[str, Any]) -> RawSplit:
     try:
         pixels = np.ascontiguousarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
         labels = np.array(batch[layout.labels_key], dtype=np.int64)
@@ -208,7 +208,7 @@ def _images(layout: _Layout, place: Path, name: str, batch: dict[str, Any]) -> L
             raise ValueError(f"{len(pixels)} images, {len(labels)} labels")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _not_cifar(place, name, error) from None
-    return Labelled(torch.from_numpy(pixels), torch.from_numpy(labels))
+    return RawSplit(torch.from_numpy(pixels), torch.from_numpy(labels))
 
 
 def _class_names(
@@ -233,8 +233,8 @@ def _class_names(
     return names
 
 
-def _join(parts: list[Labelled]) -> Labelled:
-    return Labelled(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+def _join(parts: list[RawSplit]) -> RawSplit:
+    return RawSplit(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def _not_cifar(place: Path, name: str, error: Exception) -> ValueError:

@@ -1,6 +1,5 @@
 """From a config's data fields to loaders of batches and what happens to these on the device."""
 
-import difflib
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader
 
+from mobilenets.choices import check_choice
 from mobilenets.cpus import num_cpus
 from mobilenets.data.augment import BatchAugment
 from mobilenets.data.batch import Batch
@@ -19,7 +19,7 @@ from mobilenets.data.digits import read_digits
 from mobilenets.data.fake import make_fake
 from mobilenets.data.files import FileSet
 from mobilenets.data.folder import Tree, find_imagenet, find_trees, order_classes
-from mobilenets.data.memory import Labelled, MemorySet, place, prepare
+from mobilenets.data.memory import MemorySet, RawSplit, move_to_device, prepare
 from mobilenets.data.order import BatchOrder
 from mobilenets.data.splits import SPLITS, complete_splits
 from mobilenets.data.transforms import (
@@ -31,7 +31,7 @@ from mobilenets.data.transforms import (
     train_transform,
 )
 
-IN_MEMORY: dict[str, Callable[..., tuple[dict[str, Labelled], list[str]]]] = {
+IN_MEMORY: dict[str, Callable[..., tuple[dict[str, RawSplit], list[str]]]] = {
     # name -> what returns {split: its images and labels} and the class names
     "digits": read_digits,
     "cifar10": read_cifar10,
@@ -114,12 +114,7 @@ class ImageDataModule(pl.LightningDataModule):
         **source_options: Any,
     ):
         super().__init__()
-        known = [*IN_MEMORY, *IN_FILES]
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-            raise ValueError(
-                f"data {name!r} is unknown: did you mean {nearest}? There are {', '.join(known)}"
-            )
+        check_choice("data", name, [*IN_MEMORY, *IN_FILES])
         self.name = name
         self.seed = seed
         self.class_names = list(class_names or ())  # final after setup()
@@ -280,7 +275,7 @@ class ImageDataModule(pl.LightningDataModule):
         resident = False  # whether it lies on a GPU, and its batches with it
         if isinstance(samples, MemorySet):
             sets = [part for part in self.splits.values() if isinstance(part, MemorySet)]
-            place(sets, self._device())
+            move_to_device(sets, self._device())
             resident = samples.images.is_cuda
         rank, world_size = 0, 1
         if dist.is_available() and dist.is_initialized():

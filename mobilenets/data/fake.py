@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torchvision.transforms.v2 import functional
 
-from mobilenets.data.memory import Labelled, named
+from mobilenets.data.memory import RawSplit, check_class_names
 
 _SIZE = 32
 
 
 def make_fake(
     *, num_samples: int, num_classes: int, class_names: Sequence[str] | None
-) -> tuple[dict[str, Labelled], list[str]]:
+) -> tuple[dict[str, RawSplit], list[str]]:
     """Make RGB images of 32x32 pixels: a smooth colour pattern for each class under heavy noise.
 
     Always the same ones, in equal shares, so that a net which learns at all gets them right: the
@@ -31,13 +31,13 @@ def make_fake(
             [("train", num_samples), ("test", max(num_samples // 4, num_classes))], start=1
         )
     }
-    return pools, named([f"class {index}" for index in range(num_classes)], class_names)
+    return pools, check_class_names([f"class {index}" for index in range(num_classes)], class_names)
 
 
-def _noisy(patterns: torch.Tensor, num_samples: int, generator: torch.Generator) -> Labelled:
+def _noisy(patterns: torch.Tensor, num_samples: int, generator: torch.Generator) -> RawSplit:
     labels = torch.arange(num_samples) % len(patterns)
     images = torch.empty(num_samples, *patterns.shape[1:], dtype=torch.uint8)
     for part, classes in zip(images.split(1000), labels.split(1000), strict=True):
         noise = torch.randn(part.shape, generator=generator) * 40
         part.copy_((patterns[classes] + noise).round().clamp(0, 255))
-    return Labelled(images, labels)
+    return RawSplit(images, labels)

@@ -48,7 +48,7 @@ def find_trees(root: str, list_tree: Scan | None = None) -> tuple[dict[str, Tree
     Raises:
         ValueError: Nothing usable is there; it names the path and the fix.
     """
-    top, list_tree = _existing(root), list_tree or scan
+    top, list_tree = _existing(root), list_tree or list_images_strict
     names = _split_folders(top)
     if not names:
         return {"train": list_tree(top)}, [
@@ -73,7 +73,7 @@ def find_trees(root: str, list_tree: Scan | None = None) -> tuple[dict[str, Tree
 
 def find_imagenet(root: str, list_tree: Scan | None = None) -> tuple[dict[str, Tree], list[str]]:
     """Find ImageNet's train/ and val/ by wnid; the official validation set is the test set."""
-    top, list_tree = _existing(root), list_tree or scan
+    top, list_tree = _existing(root), list_tree or list_images_strict
     for name in ("train", "val"):
         if not (top / name).is_dir():
             raise ValueError(
@@ -118,20 +118,20 @@ def _split_folders(top: Path) -> dict[str, str]:
     return found
 
 
-def scan(root: Path) -> Tree:
+def list_images_strict(root: Path) -> Tree:
     """List a tree as `survey` does.
 
     Raises:
         ValueError: From `survey`, or the first problem that it found.
     """
-    tree, problems = survey(root)
+    tree, problems = list_images(root)
     if problems:
         others = f" (and {len(problems) - 1} more: scripts/check_data.py lists all)"
         raise ValueError(problems[0] + others * (len(problems) > 1))
     return tree
 
 
-def survey(root: Path) -> tuple[Tree, list[str]]:
+def list_images(root: Path) -> tuple[Tree, list[str]]:
     """List root/CLASS/**/images, classes and files in the order of their names; and the problems.
 
     Hidden files and folders are skipped, and so are files without an image's extension. Shards with
@@ -145,7 +145,7 @@ def survey(root: Path) -> tuple[Tree, list[str]]:
         return Tree(root, *open_shards(root)), []
     problems: list[str] = []
     names = sorted(_folders(root))
-    paths = {name: sorted(_images(root, name, (), problems)) for name in names}
+    paths = {name: sorted(_list_below(root, name, (), problems)) for name in names}
     if not paths:
         raise ValueError(
             f"{root} has no class folders: put the images of each class into a folder of its own, "
@@ -190,7 +190,7 @@ def _is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
 
 
-def _images(
+def _list_below(
     root: Path, below: str, parents: tuple[tuple[int, int], ...], problems: list[str]
 ) -> list[str]:
     """List the images in root/below and its folders; `parents` guards against circular links."""
@@ -206,7 +206,7 @@ def _images(
             if entry.name.startswith("."):
                 continue
             if _is_folder(entry):
-                found += _images(root, f"{below}/{entry.name}", (*parents, identity), problems)
+                found += _list_below(root, f"{below}/{entry.name}", (*parents, identity), problems)
             elif _is_image_name(entry.name) and _is_file(entry):
                 found.append(f"{below}/{entry.name}")
             elif _is_image_name(entry.name):

@@ -13,7 +13,7 @@ from mobilenets.data.batch import Batch, BatchKey
 from mobilenets.data.transforms import eval_transform, to_channels
 
 
-class Labelled(NamedTuple):
+class RawSplit(NamedTuple):
     """Images as a source reads them, before they are brought to the size that was asked for."""
 
     images: Tensor  # (N, C, H, W) uint8
@@ -60,7 +60,7 @@ class MemorySet(Dataset[Batch]):
         return f"{split}[{index}]"
 
 
-def place(sets: Collection[MemorySet], device: torch.device) -> None:
+def move_to_device(sets: Collection[MemorySet], device: torch.device) -> None:
     """Move sets to the device that trains, where a GPU has room; images that they share only once.
 
     There is room on a GPU if the images take at most a quarter of its memory. Elsewhere they stay
@@ -82,7 +82,7 @@ def has_room(device: torch.device, size: int) -> bool:
     return 4 * size <= torch.cuda.get_device_properties(device).total_memory
 
 
-def prepare(raw: Labelled, preprocessing: Mapping[str, Any]) -> MemorySet:
+def prepare(raw: RawSplit, preprocessing: Mapping[str, Any]) -> MemorySet:
     """Bring images to the channels and the size of the preprocessing, once and for all."""
     transform = eval_transform(preprocessing)
     size, channels = preprocessing["image_size"], preprocessing["in_channels"]
@@ -93,7 +93,7 @@ def prepare(raw: Labelled, preprocessing: Mapping[str, Any]) -> MemorySet:
     return MemorySet(images, raw.labels)
 
 
-def named(found: Sequence[str], given: Sequence[str] | None) -> list[str]:
+def check_class_names(found: Sequence[str], given: Sequence[str] | None) -> list[str]:
     """Call the classes of a set as the config does, if that has as many names."""
     if given is not None and len(given) != len(found):
         raise ValueError(

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image
 
+from mobilenets.atomic import atomic_path, write_text
 from mobilenets.data.decode import ImageFileError, decode_image
 
 INDEX = "shards.json"
@@ -160,7 +161,7 @@ def write_index(path: Path, options: dict[str, Any], shards: Sequence[Shard]) ->
     """Write down what the shards hold; `options` say how they were made."""
     content = {"format": _FORMAT, "options": options, "shards": [vars(shard) for shard in shards]}
     text = json.dumps(content, separators=(",", ":"))  # ASCII: any name survives
-    _write_whole(path, [text.encode()])
+    write_text(path, text)
 
 
 def write_shard(path: Path, images: Iterable[tuple[str, bytes]]) -> Shard:
@@ -182,7 +183,8 @@ def write_shard(path: Path, images: Iterable[tuple[str, bytes]]) -> Shard:
         shard.bytes = end + closing
         yield bytes(closing)
 
-    _write_whole(path, blocks())
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.writelines(blocks())
     return shard
 
 
@@ -192,16 +194,6 @@ def _tar_header(name: str, size: int) -> bytes:
     member = tarfile.TarInfo(name if is_jpeg else f"{name}.jpg")
     member.size = size
     return member.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
-
-
-def _write_whole(path: Path, blocks: Iterable[bytes]) -> None:
-    """Write a file that is either whole or not there, whatever happens meanwhile."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.writelines(blocks)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def shrink(data: bytes, name: str, *, short_side: int, quality: int) -> bytes:

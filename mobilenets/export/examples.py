@@ -17,7 +17,7 @@ from mobilenets.export.exportable import Exportable
 from mobilenets.export.parity import Example
 
 
-def of_data(
+def examples_from_split(
     data: ImageDataModule, split: str, most: int, preprocess: bool = False
 ) -> Iterator[Example]:
     """The first images of a split as evaluation reads them, with their labels.
@@ -60,7 +60,7 @@ def _pixels(image: EncodedImage) -> Tensor:
     return image.decode().permute(1, 2, 0)[None].contiguous()
 
 
-def of_folder(
+def examples_from_folder(
     folder: Path, model: Exportable, most: int, batch_size: int = 32
 ) -> Iterator[Example]:
     """The first images in a folder and those below it, without labels."""
@@ -86,7 +86,7 @@ def _read(path: Path, in_channels: int) -> EncodedImage:
     return EncodedImage(read_file(str(path)), str(path), in_channels)
 
 
-def noise(model: Exportable, batches: int = 4) -> Iterator[Example]:
+def random_examples(model: Exportable, batches: int = 4) -> Iterator[Example]:
     """Noise in place of images, where none are known: it shows differences, not accuracy."""
     generator = torch.Generator().manual_seed(1)
     for _ in range(batches):

@@ -6,13 +6,13 @@ from types import ModuleType
 from typing import NamedTuple
 
 from mobilenets.export import (
-    coreml,
-    executorch,
-    litert,
-    onnx,
-    openvino,
-    safetensors,
-    torch_export,
+    coreml_format,
+    executorch_format,
+    litert_format,
+    onnx_format,
+    openvino_format,
+    safetensors_format,
+    torch_export_format,
 )
 
 
@@ -44,25 +44,35 @@ EXTRA = 'pip install "mobilenets[{}]"'
 # quantises; `PREPROCESS` lists those whose graphs can resize.
 FORMATS: dict[str, Format] = {
     "onnx": Format(
-        onnx, ".onnx", "ONNX Runtime", ("onnx", "onnxscript", "onnxruntime"), EXTRA.format("export")
+        onnx_format,
+        ".onnx",
+        "ONNX Runtime",
+        ("onnx", "onnxscript", "onnxruntime"),
+        EXTRA.format("export"),
     ),
-    "torch_export": Format(torch_export, ".pt2", "PyTorch"),
+    "torch_export": Format(torch_export_format, ".pt2", "PyTorch"),
     "executorch": Format(
-        executorch, ".pte", "ExecuTorch", ("executorch", "torchao"), EXTRA.format("edge")
+        executorch_format, ".pte", "ExecuTorch", ("executorch", "torchao"), EXTRA.format("edge")
     ),
     "litert": Format(
-        litert,
+        litert_format,
         ".tflite",
         "LiteRT",
         ("litert_torch", "ai_edge_litert"),
         "it needs an environment of its own, python -m venv litert && litert/bin/pip install "
         "litert-torch -e . (its versions of other packages differ)",
     ),
-    "coreml": Format(coreml, ".mlpackage", "Core ML", ("coremltools",), EXTRA.format("edge")),
-    "openvino": Format(
-        openvino, ".xml", "OpenVINO", ("openvino", "onnx", "onnxscript"), EXTRA.format("export")
+    "coreml": Format(
+        coreml_format, ".mlpackage", "Core ML", ("coremltools",), EXTRA.format("edge")
     ),
-    "safetensors": Format(safetensors, ".safetensors", "PyTorch"),
+    "openvino": Format(
+        openvino_format,
+        ".xml",
+        "OpenVINO",
+        ("openvino", "onnx", "onnxscript"),
+        EXTRA.format("export"),
+    ),
+    "safetensors": Format(safetensors_format, ".safetensors", "PyTorch"),
 }
 PREPROCESS = ("onnx", "torch_export", "openvino")
 INT8 = tuple(name for name, format in FORMATS.items() if hasattr(format.module, "write_int8"))

@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from mobilenets.export.exportable import Runner
-from mobilenets.latency import Latency, latencies, summary
 
 LEAST_AGREEMENT = 0.999  # of the predictions of a float format with those of PyTorch
-BATCH_SIZES = {1: 50, 32: 10}  # of the measured calls, and how many are made
 
 
 class Example(NamedTuple):
@@ -97,29 +95,12 @@ class _Counts:
         return Parity(self.images, self.largest, self.agreed / self.images, *accuracies)
 
 
-def measure(runners: Mapping[str, tuple[Runner, Tensor]]) -> dict[str, dict[int, Latency]]:
-    """The latency of each runner on its input, which holds one image, by batch size, in turns."""
-    found: dict[str, dict[int, Latency]] = {name: {} for name in runners}
-    for size, rounds in BATCH_SIZES.items():
-        calls = {
-            name: _call(runner, image.repeat(size, *[1] * (image.dim() - 1)))
-            for name, (runner, image) in runners.items()
-        }
-        for name, seconds in latencies(calls, rounds, settle=1).items():
-            found[name][size] = summary(seconds)
-    return found
-
-
-def _call(runner: Runner, images: Tensor) -> Any:
-    return lambda: runner(images)
-
-
-def as_json(parity: Parity, latency: Mapping[int, Latency]) -> dict[str, Any]:
+def as_json(parity: Parity, latency: Mapping[int, tuple[float, float]]) -> dict[str, Any]:
     """The figures of a file as export.json has them."""
     return {
         **asdict(parity),
         "latency_ms": {
-            f"batch {size}": {"median": figures.median, "p95": figures.p95}
-            for size, figures in latency.items()
+            f"batch {size}": {"median": median, "p95": p95}
+            for size, (median, p95) in latency.items()
         },
     }

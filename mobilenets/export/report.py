@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobilenets.export.noise import LayerNoise
+from mobilenets.atomic import write_json
+from mobilenets.export.layer_snr import LayerNoise
 from mobilenets.export.parity import Parity, as_json
-from mobilenets.latency import Latency
 
+Latency = tuple[float, float]  # median and 95th percentile, in milliseconds
 WORST = 10  # layers that are printed
 
 
@@ -88,8 +89,8 @@ def _times(
 ) -> list[str]:
     if not latency:
         return [""] * (len(sizes) + 1)
-    times = [f"{latency[size].median:.2f} ({latency[size].p95:.2f})" for size in sizes]
-    ratios = [f"{eager[size].median / latency[size].median:.1f}x" for size in sizes]
+    times = [f"{latency[size][0]:.2f} ({latency[size][1]:.2f})" for size in sizes]
+    ratios = [f"{eager[size][0] / latency[size][0]:.1f}x" for size in sizes]
     return [*times, ", ".join(ratios)]
 
 
@@ -116,7 +117,7 @@ def worst_layers(noise: Sequence[LayerNoise]) -> str:
     return aligned([("layer", "signal to noise"), *rows])
 
 
-def write_json(path: Path, exported: Sequence[Exported], **more: Any) -> None:
+def write_report(path: Path, exported: Sequence[Exported], **more: Any) -> None:
     """Writes all figures, those of earlier exports into the same folder kept."""
     files = {}
     if path.is_file():
@@ -131,6 +132,4 @@ def write_json(path: Path, exported: Sequence[Exported], **more: Any) -> None:
             **({"signal_to_noise_db": dict(one.noise)} if one.noise else {}),
             **more,
         }
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps({"files": files}, indent=2) + "\n", "utf-8")
-    part.replace(path)
+    write_json(path, {"files": files})

@@ -5,11 +5,11 @@ from fnmatch import fnmatchcase
 from inspect import signature
 from typing import Any
 
+from mobilenets.choices import check_choice
 from mobilenets.models.blocks import (
     ConvBNReLU,
     DepthwiseSeparableConv,
     InvertedResidual,
-    check_choice,
     make_divisible,
 )
 from mobilenets.models.complexity import count_macs, count_parameters

@@ -4,13 +4,14 @@ Maps are (N, C, H, W). A stride divides H and W, rounding up; nothing else chang
 the kernel size is odd or the padding is "same".
 """
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mobilenets.choices import check_choice
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu6": partial(nn.ReLU6, inplace=True),
@@ -304,17 +305,6 @@ def spatial_groups(conv: str, channels: int, channels_per_group: int | None = No
             "use one of their divisors (all channels of both nets are multiples of 8)"
         )
     return channels // channels_per_group
-
-
-def check_choice(option: str, value: object, choices: Iterable[str]) -> None:
-    """ValueError naming the nearest choice, and all of them, if `value` is none of them."""
-    choices = list(choices)
-    if value not in choices:
-        nearest = difflib.get_close_matches(str(value).lower(), choices, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"{option} {value!r} is unknown, did you mean {nearest!r}? "
-            f"(choices: {', '.join(choices)})"
-        )
 
 
 def check_ints(least: int, **values: object) -> None:

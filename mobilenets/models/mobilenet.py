@@ -9,7 +9,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobilenets.models.blocks import ACTIVATIONS, check_choice, check_ints, check_number
+from mobilenets.choices import check_choice
+from mobilenets.models.blocks import ACTIVATIONS, check_ints, check_number
 
 OUTPUT_STRIDES = (32, 16, 8)
 STRIDE_PRESETS = ("imagenet", "cifar")

@@ -22,7 +22,7 @@ class Found(NamedTuple):
     missing: list[str]
 
 
-def find(inputs: Sequence[str], listed: Iterable[str] = ()) -> Found:
+def find_inputs(inputs: Sequence[str], listed: Iterable[str] = ()) -> Found:
     """The files that are meant, in order, each once.
 
     Args:
@@ -35,14 +35,14 @@ def find(inputs: Sequence[str], listed: Iterable[str] = ()) -> Found:
     for text in map(os.path.expanduser, inputs):
         before = len(missing)
         if text == "-":
-            found, lost = find([line.rstrip("\r\n") for line in listed if line.strip()])
+            found, lost = find_inputs([line.rstrip("\r\n") for line in listed if line.strip()])
             missing += lost
         elif Path(text).is_dir():
             found = list(_inside(Path(text), missing))
         elif os.path.lexists(text):
             found = [Path(text)]
         else:
-            found, lost = find(_matches(text))
+            found, lost = find_inputs(_matches(text))
             missing += lost
         if not found and text != "-" and len(missing) == before:
             missing.append(f"{text}: there is no such file, and no picture in it")

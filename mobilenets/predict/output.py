@@ -10,7 +10,9 @@ from mobilenets.predict.predictor import Prediction
 MOST = 60  # columns of a table that paths are aligned to at most
 
 
-def lines(format: str, topk: int, names: Iterable[str]) -> tuple[str, Callable[[Prediction], str]]:
+def make_formatter(
+    format: str, topk: int, names: Iterable[str]
+) -> tuple[str, Callable[[Prediction], str]]:
     """The line above all others, "" for none, and what makes a line of a prediction.
 
     Args:

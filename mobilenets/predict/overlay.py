@@ -15,7 +15,7 @@ from mobilenets.data.transforms import resized_side
 from mobilenets.predict.gradcam import LAST_MAP, grad_cam
 from mobilenets.predict.predictor import Prediction, Predictor
 
-LEAST, MOST = 320, 1024  # pixels of the shorter and the longer side
+MIN_SIDE, MAX_SIDE = 320, 1024  # pixels of the shorter and the longer side
 TINY = 64  # pixels of a picture whose pixels are shown as squares when it is enlarged
 STRENGTH = 0.5  # of the heat map where it is hottest
 DARK, FIRST, OTHERS = (24, 24, 28), (46, 125, 90), (70, 76, 88)
@@ -38,7 +38,7 @@ def draw(
     image = resized(picture.convert("RGB"))
     if heat is not None and preprocessing is not None:
         image = heated(image, heat, preprocessing)
-    strip = bars(top, max(image.width, LEAST))
+    strip = bars(top, max(image.width, MIN_SIDE))
     whole = Image.new("RGB", (strip.width, image.height + strip.height), DARK)
     whole.paste(image, ((strip.width - image.width) // 2, 0))
     whole.paste(strip, (0, image.height))
@@ -46,8 +46,8 @@ def draw(
 
 
 def resized(image: Image.Image) -> Image.Image:
-    """A picture of `LEAST` pixels or more on its shorter side and at most `MOST` on the other."""
-    factor = min(max(1.0, LEAST / min(image.size)), MOST / max(image.size))
+    """Resize to at least `MIN_SIDE` on the shorter side and at most `MAX_SIDE` on the longer."""
+    factor = min(max(1.0, MIN_SIDE / min(image.size)), MAX_SIDE / max(image.size))
     width, height = (max(1, round(side * factor)) for side in image.size)
     tiny = max(image.size) <= TINY
     return image.resize((width, height), Image.Resampling.NEAREST if tiny else None)
@@ -93,7 +93,7 @@ def bars(top: Sequence[tuple[str, float]], width: int) -> Image.Image:
         pen.rectangle((0, y, round(width * probability), y + row - 3), FIRST if i == 0 else OTHERS)
         figure, middle = f"{probability:.1%}", y + (row - 3) / 2
         room = width - pen.textlength(figure) - 4 * space
-        pen.text((space, middle), fitted(name, room, pen), "white", anchor="lm")
+        pen.text((space, middle), truncate(name, room, pen), "white", anchor="lm")
         pen.text((width - space, middle), figure, "white", anchor="rm")
     return image
 
@@ -106,7 +106,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
-def fitted(text: str, room: float, pen: ImageDraw.ImageDraw) -> str:
+def truncate(text: str, room: float, pen: ImageDraw.ImageDraw) -> str:
     """A text in one line, shortened to so many pixels."""
     text = " ".join(text.split())
     if pen.textlength(text) <= room:

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mobilenets import backends
 from mobilenets.cpus import num_cpus
 from mobilenets.data.decode import EncodedImage, ImageFileError, from_pil, read_file
 from mobilenets.data.transforms import Normalize, eval_transform, to_channels
 from mobilenets.export.exportable import Runner
-from mobilenets.weights import read_weights
+from mobilenets.predict import backends
+from mobilenets.weights import load_weights
 
 PREPROCESSING = {"image_size", "in_channels", "mean", "std", "crop_pct", "interpolation"}
 MANY = 256  # images after which it pays to look for the fastest backend, which takes seconds
@@ -62,8 +62,8 @@ class Predictor:
 
     Args:
         source: what `load_model` takes: a checkpoint, a run folder, a file or name of any zoo.
-        backend: a key of `mobilenets.backends.BACKENDS` but int8, which is exported; "auto" = the
-            fastest that is installed and agrees with the net on a batch. Looking for it may take
+        backend: a key of `backends.BACKENDS` but int8, which is exported; "auto" = the fastest
+             that is installed and agrees with the net on a batch. Looking for it may take
             seconds, as a file for ONNX Runtime is made, once for a net: it is done at once where
             that file is there already, else after `MANY` pictures. Until then it is "folded".
         batch_size: pictures that the net gets at once.
@@ -83,7 +83,7 @@ class Predictor:
         device: str | None = None,
         num_threads: int | None = None,
     ):
-        self.weights = read_weights(source)
+        self.weights = load_weights(source)
         if not self.weights.preprocessing.keys() >= PREPROCESSING:
             raise ValueError(
                 f"{source} says nothing of image_size, mean and std: load it with "
@@ -156,10 +156,10 @@ class Predictor:
         if self._undecided and (
             self._seen >= MANY or (first and backends.is_cached("onnxruntime", self.weights))
         ):
-            self.backend, self._run = backends.fastest(self.weights, images, self.device)
+            self.backend, self._run = backends.pick_fastest(self.weights, images, self.device)
             self._undecided = False
         if self._run is None:
-            self._run = backends.start(self.backend, self.weights, self.device)
+            self._run = backends.load_backend(self.backend, self.weights, self.device)
         return self._run(images)
 
     def _finish(

@@ -5,19 +5,18 @@ from typing import Any
 from pytorch_lightning import Callback
 
 from mobilenets.data import ImageDataModule
-from mobilenets.reports.console import (
-    EpochReport,
-    evaluation,
-    header,
-    per_class,
-    quiet_lightning,
-    relative,
-    result,
-    write_json,
-)
 from mobilenets.reports.figures import confusion_figure, image_grid, mistakes_figure
 from mobilenets.reports.mistakes import Mistake, WorstMistakes
 from mobilenets.reports.skipped import SkippedImages
+from mobilenets.reports.summary import (
+    EpochReport,
+    eval_summary,
+    header,
+    per_class,
+    quiet_lightning,
+    train_summary,
+    write_metrics,
+)
 from mobilenets.reports.tensorboard import RunLogger, TensorBoardReport
 
 __all__ = [
@@ -27,21 +26,20 @@ __all__ = [
     "SkippedImages",
     "TensorBoardReport",
     "WorstMistakes",
-    "callbacks",
     "confusion_figure",
-    "evaluation",
+    "eval_summary",
     "header",
     "image_grid",
     "mistakes_figure",
     "per_class",
     "quiet_lightning",
-    "relative",
-    "result",
-    "write_json",
+    "report_callbacks",
+    "train_summary",
+    "write_metrics",
 ]
 
 
-def callbacks(data: ImageDataModule, config: dict[str, Any]) -> list[Callback]:
+def report_callbacks(data: ImageDataModule, config: dict[str, Any]) -> list[Callback]:
     """All that watches a run: its lines, bad images, worst mistakes, its pages in TensorBoard."""
     mistakes = WorstMistakes(data)
     return [EpochReport(), SkippedImages(), mistakes, TensorBoardReport(data, mistakes, config)]

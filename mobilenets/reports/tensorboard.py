@@ -129,7 +129,7 @@ class TensorBoardReport(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith(f"{split}/")
         }
-        for summary in hparams(flat(self.config), figures):
+        for summary in hparams(flatten_settings(self.config), figures):
             assert writer.file_writer is not None
             writer.file_writer.add_summary(summary)
 
@@ -141,12 +141,12 @@ def event_writer(trainer: Trainer) -> SummaryWriter | None:
     return None
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | float | str]:
+def flatten_settings(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | float | str]:
     """Nested settings -> "group.setting": value, in the types that HPARAMS takes."""
     leaves: dict[str, bool | float | str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            leaves |= flat(value, f"{prefix}{key}.")
+            leaves |= flatten_settings(value, f"{prefix}{key}.")
         elif isinstance(value, bool | int | float | str):
             leaves[prefix + key] = value
         elif value is not None:

@@ -1,15 +1,15 @@
 """Training: the LightningModule, optimizers, schedules, what is frozen, saved and the machine."""
 
-from mobilenets.training.callbacks import callbacks, early_stopping
-from mobilenets.training.checkpoints import Checkpoints
+from mobilenets.training.callbacks import early_stopping, training_callbacks
 from mobilenets.training.classifier import Classifier
-from mobilenets.training.failures import explained
-from mobilenets.training.files import AtomicCheckpointIO
-from mobilenets.training.finite import FiniteLoss
+from mobilenets.training.fault_tolerance.checkpoint_io import AtomicCheckpointIO
+from mobilenets.training.fault_tolerance.checkpoints import Checkpoints
+from mobilenets.training.fault_tolerance.distributed import init_torchrun
+from mobilenets.training.fault_tolerance.nan_guard import StopOnNonFinite
+from mobilenets.training.fault_tolerance.resource_errors import with_hints
 from mobilenets.training.freezing import Freezing, freezing
-from mobilenets.training.hardware import EvaluateByRule, ReturnMemory, compile_net, tune
+from mobilenets.training.hardware import DeterministicEval, TrimMalloc, compile_net, tune_process
 from mobilenets.training.optimizer import OPTIMIZERS, create_optimizer
-from mobilenets.training.processes import join_processes
 from mobilenets.training.quantization import fake_quantize, is_fake_quantized
 from mobilenets.training.schedule import SCHEDULES, Schedule
 
@@ -19,19 +19,19 @@ __all__ = [
     "AtomicCheckpointIO",
     "Checkpoints",
     "Classifier",
-    "EvaluateByRule",
-    "FiniteLoss",
+    "DeterministicEval",
     "Freezing",
-    "ReturnMemory",
     "Schedule",
-    "callbacks",
+    "StopOnNonFinite",
+    "TrimMalloc",
     "compile_net",
     "create_optimizer",
     "early_stopping",
-    "explained",
     "fake_quantize",
     "freezing",
+    "init_torchrun",
     "is_fake_quantized",
-    "join_processes",
-    "tune",
+    "training_callbacks",
+    "tune_process",
+    "with_hints",
 ]

@@ -6,20 +6,20 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping
 
 from mobilenets.models import MobileNet
-from mobilenets.training.checkpoints import MONITOR
-from mobilenets.training.finite import FiniteLoss
+from mobilenets.training.fault_tolerance.checkpoints import MONITOR
+from mobilenets.training.fault_tolerance.nan_guard import StopOnNonFinite
 from mobilenets.training.freezing import Frozen, freezing
-from mobilenets.training.hardware import EvaluateByRule, ReturnMemory
+from mobilenets.training.hardware import DeterministicEval, TrimMalloc
 
 
-def callbacks(
+def training_callbacks(
     net: MobileNet,
     freeze: Frozen,
     unfreeze: Sequence[Sequence[int]] | None,
     patience: int | None,
 ) -> list[Callback]:
     """All that steers a run: what of `net` is frozen, when it ends early, what it never does."""
-    rules = [EvaluateByRule(), ReturnMemory(), FiniteLoss()]
+    rules = [DeterministicEval(), TrimMalloc(), StopOnNonFinite()]
     return [*rules, *freezing(net, freeze, unfreeze), *early_stopping(patience)]
 
 

@@ -15,8 +15,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from mobilenets.data import Batch
 from mobilenets.data.randomness import counter_hash
 from mobilenets.models import fold_batchnorm
-from mobilenets.training.average import WeightAverage
-from mobilenets.training.kernels import speed_up
+from mobilenets.training.ema import WeightEMA
+from mobilenets.training.kernels import use_fast_modules
 from mobilenets.training.quantization import activation_ranges, set_ranges
 from mobilenets.training.schedule import Schedule
 from mobilenets.weights import RECORD_KEY
@@ -54,8 +54,8 @@ class Classifier(pl.LightningModule):
         super().__init__()
         if channels_last:
             net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.net = speed_up(net)
-        self.ema = WeightAverage(net, ema_decay) if ema_decay else None
+        self.net = use_fast_modules(net)
+        self.ema = WeightEMA(net, ema_decay) if ema_decay else None
         self.optimizer = optimizer
         self.schedule = schedule
         self.mixing = mixing
@@ -150,7 +150,7 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's loss and accuracies."""
-        self.log_dict(named(self.train_metrics.compute(), "train"))
+        self.log_dict(prefix_metrics(self.train_metrics.compute(), "train"))
         self.train_metrics.reset()
 
     # Evaluation
@@ -175,7 +175,7 @@ class Classifier(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Logs val/loss, val/top1 and, with more than five classes, val/top5."""
         self.folded = None
-        figures = named(self.val_metrics.compute(), "val")
+        figures = prefix_metrics(self.val_metrics.compute(), "val")
         self.log_dict(figures)
         if not self.trainer.sanity_checking:
             self.figures = {name: float(value) for name, value in figures.items()}
@@ -195,7 +195,7 @@ class Classifier(pl.LightningModule):
         self.confusion_matrix = self.confusion.compute()  # (true class, predicted class)
         self.confusion.reset()
         split = self.trainer.datamodule.test_split  # type: ignore[attr-defined]
-        self.log_dict(named(self.test_metrics.compute(), split))
+        self.log_dict(prefix_metrics(self.test_metrics.compute(), split))
         self.test_metrics.reset()
 
     def evaluate(self, batch: Batch, figures: MetricCollection) -> tuple[Tensor, Tensor]:
@@ -216,7 +216,7 @@ class Classifier(pl.LightningModule):
             "activation_ranges": activation_ranges(self.net),
         }
         state = {name: metric.metric_state for name, metric in self.train_metrics.items()}
-        checkpoint["train_metrics"] = gathered(state)
+        checkpoint["train_metrics"] = all_gather_objects(state)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on with the figures, and with the command that began the run."""
@@ -233,7 +233,7 @@ class Classifier(pl.LightningModule):
                 setattr(metric, key, value.to(self.device))
 
 
-def gathered(state: dict[str, Any]) -> list[dict[str, Any]]:
+def all_gather_objects(state: dict[str, Any]) -> list[dict[str, Any]]:
     """What every process has, in the order of their ranks."""
     if not (dist.is_available() and dist.is_initialized()):
         return [state]
@@ -252,6 +252,6 @@ def metrics(num_classes: int) -> MetricCollection:
     return MetricCollection(figures, compute_groups=False)
 
 
-def named(figures: dict[str, Tensor], split: str) -> dict[str, Tensor]:
+def prefix_metrics(figures: dict[str, Tensor], split: str) -> dict[str, Tensor]:
     """The figures under their logged names, the split's first: "val/top1"."""
     return {f"{split}/{name}": value for name, value in figures.items()}

@@ -19,7 +19,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # ma
 MIB = 2**20
 
 
-def tune(enabled: bool, accelerator: str = "auto", *, kernels: bool = False) -> list[str]:
+def tune_process(enabled: bool, accelerator: str = "auto", *, kernels: bool = False) -> list[str]:
     """Sets the process up for the run; returns in words what was done.
 
     To be called before anything large is allocated. On a CPU: memory that is freed stays with the
@@ -118,7 +118,7 @@ def limit_threads() -> int | None:
     return num_threads
 
 
-class EvaluateByRule(Callback):
+class DeterministicEval(Callback):
     """In evaluation cuDNN takes its deterministic algorithms by rule, not the fastest by the clock.
 
     So eval.py gives the bits of the end of training, whatever was found in training.
@@ -142,7 +142,7 @@ class EvaluateByRule(Callback):
     on_test_end = on_validation_end
 
 
-class ReturnMemory(Callback):
+class TrimMalloc(Callback):
     """Gives the memory that training has kept (`keep_memory`) back at its end.
 
     The test's workers are forked then, and for each page that the fork shares the kernel copies

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from statistics import fmean
@@ -12,8 +12,21 @@ import torch
 from torch import Tensor
 
 from mobilenets import models
-from mobilenets.weights.checkpoint import Weights, compare, shortened
-from mobilenets.weights.read import read_weights
+from mobilenets.choices import check_choice
+from mobilenets.weights.files import read_file
+from mobilenets.weights.record import (
+    RECORD_KEY,
+    Weights,
+    compare,
+    find_checkpoint,
+    from_record,
+    record_of,
+    shortened,
+)
+from mobilenets.weights.remote.hub import WEIGHT_FILES
+from mobilenets.weights.remote.names import RemoteWeights, fetch, is_name
+from mobilenets.weights.zoos.convert import convert
+from mobilenets.weights.zoos.hub_configs import describe_snapshot
 
 log = logging.getLogger("mobilenets")
 
@@ -21,6 +34,7 @@ log = logging.getLogger("mobilenets")
 FREE_OPTIONS = ("num_classes", "in_channels", "dropout", "bn_momentum", "strides", "output_stride")
 # Options that say nothing but shapes: where these agree, so do any two values.
 SIZES = ("width_mult", "divisor", "stages", "shallow", "head_channels", "kernels_per_layer")
+IMAGENET_CLASSES = 1000  # a net of so many is one for ImageNet
 MOST_ROWS = 7  # of the table of an error, which has 15 lines at most
 STEM, HEAD = "features.0.0.weight", ("classifier.1.weight", "classifier.1.bias")
 
@@ -48,7 +62,7 @@ class Report:
         ignored = f" ({', '.join(self.ignored[:3])}{', ...' * (len(self.ignored) > 3)})"
         lines = [
             weights.source,
-            f"{weights.origin}: {described(weights)}",
+            f"{weights.origin}: {describe(weights)}",
             f"{total} tensors: {', '.join(f'{len(keys)} {word}' for word, keys in counts.items())}"
             + ignored * bool(self.ignored),
             *self.notes,
@@ -58,7 +72,7 @@ class Report:
         return "\n".join(f"{'' if i else 'weights':<8}{line}" for i, line in enumerate(lines))
 
 
-def described(weights: Weights) -> str:
+def describe(weights: Weights) -> str:
     """The net in a few words: its name, its width, and what is unlike our defaults."""
     parameters = signature(models.MODELS[weights.model]).parameters
     words = [f"{weights.model} of width {weights.options['width_mult']:g}"]
@@ -69,6 +83,65 @@ def described(weights: Weights) -> str:
         and _plain(value) != _plain(parameters[option].default)
     ]
     return ", ".join(words)
+
+
+def load_weights(source: str | Path, num_classes: int | None = None) -> Weights:
+    """The weights in a file or folder, or under a name; nothing in them is executed.
+
+    Args:
+        source: a checkpoint or run folder of this project, a file of another (README, "Pretrained
+            weights"), or a name: "torchvision:IMAGENET1K_V2", "timm:mobilenetv1_100.ra4_...",
+            "hf:OWNER/REPO", "https://...#sha256=...".
+        num_classes: classes asked for; 1001 keeps the background class of TensorFlow's files.
+
+    Raises:
+        ValueError: no weights of a MobileNet that this project can build; says why.
+    """
+    source = str(source)
+    if is_name(source):
+        found = fetch(source)
+    else:
+        found = RemoteWeights(find_checkpoint(Path(source).expanduser()))
+    stored = read_file(found.path)
+    record = record_of(stored)
+    if record is not None:
+        return from_record(source, found.path, stored, record)
+    if not is_name(source):
+        found = snapshot(found.path)
+    weights = convert(source, found.path, stored, num_classes)
+    return replace(
+        weights,
+        options=weights.options | found.options,
+        preprocessing=weights.preprocessing | found.preprocessing,
+        class_names=found.class_names or class_names(weights),
+    )
+
+
+def snapshot(path: Path) -> RemoteWeights:
+    """A local file or folder, with what the config files of a Hub repository say in it."""
+    folder = path.parent if path.name in WEIGHT_FILES else path
+    options, preprocessing = describe_snapshot(folder) if folder.is_dir() else ({}, {})
+    return RemoteWeights(path, preprocessing, options=options)
+
+
+def load_checkpoint(path: str | Path) -> Weights:
+    """A checkpoint of this project, or the best one of a run folder, as eval.py takes it."""
+    weights = load_weights(path)
+    if not weights.config:
+        raise ValueError(
+            f"{path} is not a checkpoint of this project: it has no '{RECORD_KEY}' entry. "
+            "Weights from elsewhere can start a run: model.weights=PATH."
+        )
+    return weights
+
+
+def class_names(weights: Weights) -> list[str]:
+    """ImageNet's names in the usual order for a net of 1000 classes, else none."""
+    if weights.options["num_classes"] != IMAGENET_CLASSES:
+        return []
+    from torchvision.models import MobileNet_V2_Weights  # where torchvision keeps them
+
+    return list(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def create_model(name: str, weights: str | Path | None = None, **options: Any) -> models.MobileNet:
@@ -82,7 +155,7 @@ def create_model(name: str, weights: str | Path | None = None, **options: Any) -
 
     Args:
         name: a key of `mobilenets.models.MODELS`.
-        weights: what `read_weights` takes: a file of any public zoo, or a name such as
+        weights: what `load_weights` takes: a file of any public zoo, or a name such as
             "torchvision:IMAGENET1K_V2"; None = a random start.
         options: those of the net's constructor.
 
@@ -92,29 +165,29 @@ def create_model(name: str, weights: str | Path | None = None, **options: Any) -
     """
     if weights is None:
         return models.create_model(name, **options)
-    return _build(read_weights(weights, options.get("num_classes")), name, options)
+    return _build(load_weights(weights, options.get("num_classes")), name, options)
 
 
 def load_model(path: str | Path, **options: Any) -> models.MobileNet:
     """`create_model` for weights that say themselves which net they are of.
 
     Args:
-        path: what `read_weights` takes: our checkpoints, run folders and files, those of other
+        path: what `load_weights` takes: our checkpoints, run folders and files, those of other
             zoos, or a name.
         options: as in `create_model`, such as num_classes for another head.
     """
-    weights = read_weights(path, options.get("num_classes"))
+    weights = load_weights(path, options.get("num_classes"))
     return _build(weights, weights.model, options)
 
 
 def start_from(net: models.MobileNet, source: str | Path) -> Report:
-    """Copies the weights that `read_weights` finds into a net, whose classifier may be another.
+    """Copies the weights that `load_weights` finds into a net, whose classifier may be another.
 
     Raises:
         ValueError: no weights, or those of another net: the differences are listed, and nothing
             is copied.
     """
-    weights = read_weights(source, net.num_classes)
+    weights = load_weights(source, net.num_classes)
     _refuse_differences(weights, net.name, net.options)
     return _copy(weights, net)
 
@@ -198,9 +271,7 @@ def _refuse_differences(weights: Weights, name: str, asked: Mapping[str, Any]) -
     differences: list[str] = []
     if not rows:
         for option in asked:
-            models.check_choice(
-                f"{name}: option", option, signature(models.MODELS[name]).parameters
-            )
+            check_choice(f"{name}: option", option, signature(models.MODELS[name]).parameters)
         differences = _differences(weights, asked)
         rows = [
             (option, weights.options[option], value)

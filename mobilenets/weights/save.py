@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobilenets.models import MobileNet, check_choice
-from mobilenets.weights.checkpoint import RECORD_KEY, make_record
-from mobilenets.weights.layouts import OURS, TIMM_V1, TIMM_V2, TORCHVISION_V2, Layout
+from mobilenets.atomic import atomic_path
+from mobilenets.choices import check_choice
+from mobilenets.models import MobileNet
+from mobilenets.weights.record import RECORD_KEY, make_record
+from mobilenets.weights.zoos.layouts import OURS, TIMM_V1, TIMM_V2, TORCHVISION_V2, Layout
 
 FORMATS: dict[str, dict[str, Layout]] = {  # format -> net -> names
     "mobilenets": OURS,
@@ -79,19 +81,17 @@ def save_model(
     else:
         metadata, tensors = {}, renamed(net, format)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
+    with atomic_path(path) as partial, partial.open("wb") as file:
         if path.suffix == ".safetensors":
             from safetensors.torch import save
 
             file.write(save(tensors, {"format": "pt", **metadata}))
         else:
             torch.save(tensors, file)
-    partial.replace(path)
-    return loaded_by(net, path, format)
+    return loading_hint(net, path, format)
 
 
-def loaded_by(net: MobileNet, path: Path, format: str) -> str:
+def loading_hint(net: MobileNet, path: Path, format: str) -> str:
     """How the file is loaded where it belongs."""
     options = net.options
     if format == "mobilenets":

@@ -1,1 +1,1 @@
-"""What `scripts/benchmark_training.py` compares: the contenders, their data, their measurement."""
+"""What `scripts/benchmark_training.py` compares: the systems, their data, their measurement."""

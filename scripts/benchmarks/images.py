@@ -15,7 +15,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def make_small(folder: Path, count: int, source: Path | None) -> None:
-    """Write `count` images of 32x32 as CIFAR-10's python archive, and as images.npy for peers.
+    """Write `count` images of 32x32 as CIFAR-10's python archive, and as images.npy for baselines.
 
     images.npy has shape (count, 32, 32, 3), uint8; the label of image i is i % 10.
 
@@ -75,8 +75,8 @@ def make_small_tree(folder: Path) -> None:
 def smooth(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     """A random RGB image (width, height) whose details are the fainter the finer they are."""
     image = None
-    for step, cells in enumerate((4, 16, 64, 256)):
-        shape = (min(cells * size[1] // size[0], size[1]), min(cells, size[0]), 3)
+    for step, comparisons in enumerate((4, 16, 64, 256)):
+        shape = (min(comparisons * size[1] // size[0], size[1]), min(comparisons, size[0]), 3)
         noise = Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8))
         noise = noise.resize(size, Image.Resampling.BICUBIC)
         image = noise if image is None else Image.blend(image, noise, 0.5 / (step + 1))

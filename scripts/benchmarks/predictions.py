@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mobilenets.backends import BACKENDS, start
+from mobilenets.choices import check_choice
 from mobilenets.export import Runner
-from mobilenets.latency import latencies
 from mobilenets.models import count_macs, count_parameters, create_model
-from mobilenets.models.blocks import check_choice
 from mobilenets.models.published import find_top1
-from mobilenets.weights import Weights, read_weights
+from mobilenets.predict.backends import BACKENDS, load_backend
+from mobilenets.predict.latency import latencies
+from mobilenets.weights import Weights, load_weights
 
 MARKERS = "sDv^X"  # of the backends
 TOGETHER = 8  # so many cases share the rounds: their nets and buffers are in memory together
@@ -141,7 +141,7 @@ def from_file(source: str, resolution: int | None = None) -> Net:
     Raises:
         ValueError: no weights; or they don't say which images they are for.
     """
-    weights = read_weights(source)
+    weights = load_weights(source)
     images = weights.preprocessing
     if not images:
         raise ValueError(f"{source} doesn't say which images it takes: save it with save_model")
@@ -192,7 +192,7 @@ def measure_together(
         for name in backends:
             key = id(case.net), name
             if key not in runners:
-                runners[key] = start(name, case.net.weights, device)
+                runners[key] = load_backend(name, case.net.weights, device)
             calls[str(len(rows))] = partial(runners[key], images)
             rows.append(Row(case, name, "cpu" if BACKENDS[name].packages else device))
     for number, seconds in latencies(calls, rounds, settle=1).items():
@@ -262,12 +262,14 @@ def table(rows: Sequence[Row], style: str = "text") -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = []
     for line in lines:
-        cells = [
+        comparisons = [
             cell.ljust(width) if word else cell.rjust(width)
             for cell, width, word in zip(line, widths, words, strict=True)
         ]
         text.append(
-            f"| {' | '.join(cells)} |" if style == "markdown" else "  ".join(cells).rstrip()
+            f"| {' | '.join(comparisons)} |"
+            if style == "markdown"
+            else "  ".join(comparisons).rstrip()
         )
     return "\n".join(text)
 

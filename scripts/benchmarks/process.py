@@ -1,4 +1,4 @@
-"""One contender's run: a process of its own, its memory, and the dates of its steps."""
+"""One system's run: a process of its own, its memory, and the dates of its steps."""
 
 import os
 import subprocess

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.contenders import LIMITS, Cell, Figures
+from benchmarks.systems import LIMITS, Comparison, Figures
 
 # (heading in text, column in CSV)
 COLUMNS = (
@@ -16,7 +16,7 @@ COLUMNS = (
     ("width", "width"),
     ("pixels", "resolution"),
     ("strides", "strides"),
-    ("contender", "contender"),
+    ("system", "system"),
     ("MACs", "macs"),
     ("images/s", "images_per_second"),
     ("lowest", "images_per_second_lowest"),
@@ -33,10 +33,10 @@ TEXT = 5  # so many columns hold words or names, the others numbers
 
 @dataclass
 class Row:
-    """A contender in one comparison, and the figures of each of its runs."""
+    """A system in one comparison, and the figures of each of its runs."""
 
-    cell: Cell
-    contender: str
+    comparison: Comparison
+    system: str
     runs: list[Figures] = field(default_factory=list)
 
     def median(self, figure: str) -> float | None:
@@ -47,28 +47,28 @@ class Row:
     @property
     def phase(self) -> str:
         """ "train" or "eval"."""
-        return "eval" if self.contender.startswith("eval") else "train"
+        return "eval" if self.system.startswith("eval") else "train"
 
 
 def limit(row: Row, rows: Sequence[Row]) -> float | None:
     """The median speed that the row is compared with."""
     for other in rows:
-        if other.cell == row.cell and other.contender == LIMITS[row.phase]:
+        if other.comparison == row.comparison and other.system == LIMITS[row.phase]:
             return other.median("images_per_second")
     return None
 
 
 def record(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
     """A row under the columns' names for CSV; what is unknown is None."""
-    cell, speed, most = row.cell, row.median("images_per_second"), limit(row, rows)
+    comparison, speed, most = row.comparison, row.median("images_per_second"), limit(row, rows)
     speeds = [run["images_per_second"] for run in row.runs]
     memory = row.median("memory")
     return {
-        "net": cell.net,
-        "width": cell.width,
-        "resolution": cell.size,
-        "strides": cell.strides,
-        "contender": row.contender,
+        "net": comparison.net,
+        "width": comparison.width,
+        "resolution": comparison.size,
+        "strides": comparison.strides,
+        "system": row.system,
         "macs": row.median("macs"),
         "images_per_second": speed,
         "images_per_second_lowest": min(speeds, default=None),
@@ -77,7 +77,7 @@ def record(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         "first_step_seconds": row.median("first_step"),
         "peak_memory_mib": None if memory is None else memory / 2**20,
         "data_wait_share": row.median("waiting"),
-        "batch_size": cell.batch_size,
+        "batch_size": comparison.batch_size,
         "runs": len(row.runs),
     }
 
@@ -101,12 +101,15 @@ def table(rows: Sequence[Row]) -> str:
         **dict.fromkeys([c for _, c in COLUMNS if c.startswith("images_per_second")], rate),
     }
     lines: list[list[str]] = [[heading for heading, _ in COLUMNS]]
-    for _, group in groupby(rows, lambda row: row.cell):
+    for _, group in groupby(rows, lambda row: row.comparison):
         lines.append([""] * len(COLUMNS))
         for row in group:
-            cells = record(row, rows).items()
+            comparisons = record(row, rows).items()
             lines.append(
-                ["" if value is None else formats.get(key, str)(value) for key, value in cells]
+                [
+                    "" if value is None else formats.get(key, str)(value)
+                    for key, value in comparisons
+                ]
             )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -128,7 +131,9 @@ def draw(path: Path, rows: Sequence[Row], title: str) -> None:
     from matplotlib.figure import Figure
 
     panels = [[row for row in rows if row.phase == phase] for phase in LIMITS]
-    panels = [list(group) for part in panels for _, group in groupby(part, lambda row: row.cell)]
+    panels = [
+        list(group) for part in panels for _, group in groupby(part, lambda row: row.comparison)
+    ]
     columns = min(4, len(panels))
     lines = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     heights = [max(map(len, line)) + 2.5 for line in lines]
@@ -139,7 +144,7 @@ def draw(path: Path, rows: Sequence[Row], title: str) -> None:
         axes.axis("off")
     for axes, panel in zip(grid.flat, panels, strict=False):
         records = [record(row, rows) for row in panel]
-        names = [row.contender for row in panel]
+        names = [row.system for row in panel]
         speeds = [figures["images_per_second"] or 0.0 for figures in records]
         colours = ["tab:blue" if name.endswith("ours") else "silver" for name in names]
         bars = axes.barh(range(len(panel)), speeds, color=colours)
@@ -166,7 +171,7 @@ def label(figures: dict[str, Any]) -> str:
 
 def heading(panel: Sequence[Row]) -> str:
     """What is compared: "train V2 0.25, 32 px, 0.7 M MACs, batch 128"."""
-    cell, macs = panel[0].cell, [macs for row in panel if (macs := row.median("macs"))]
+    comparison, macs = panel[0].comparison, [macs for row in panel if (macs := row.median("macs"))]
     cost = f"{macs[0] / 1e6:,.1f} M MACs, " if macs else ""
-    net = f"{cell.net.upper()} {cell.width:g}"
-    return f"{panel[0].phase} {net}, {cell.size} px, {cost}batch {cell.batch_size}"
+    net = f"{comparison.net.upper()} {comparison.width:g}"
+    return f"{panel[0].phase} {net}, {comparison.size} px, {cost}batch {comparison.batch_size}"

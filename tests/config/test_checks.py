@@ -54,6 +54,5 @@ def test_a_choice_that_does_not_exist_is_named_with_those_that_do(values):
     with pytest.raises(ConfigError) as error:
         checked(TrainConfig, values)
     assert error.value.problems == [
-        "model.name: there is no such choice; did you mean mobilenet_v2? "
-        "Choices: mobilenet_v1, mobilenet_v2"
+        "model.name: unknown; did you mean mobilenet_v2? Choices: mobilenet_v1, mobilenet_v2"
     ]

@@ -84,7 +84,7 @@ def test_problems_are_listed_before_anything_is_made(script, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         "error: --epochs: there is no such flag; settings are written setting=value",
-        "error: model=mobilenet_v3: there is no such choice; did you mean mobilenet_v2? "
+        "error: model=mobilenet_v3: unknown; did you mean mobilenet_v2? "
         "Choices: mobilenet_v1, mobilenet_v2",
         "error: trainer.max_epoch: did you mean trainer.max_epochs?",
         "error: optimizer.lr: -1 is out of range (above 0)",

@@ -8,8 +8,8 @@ import torch
 
 from mobilenets import create_model, save_model
 from mobilenets.config import TrainConfig
-from mobilenets.config.compose import CONFIGS, Command, Source, asked_for, compose
-from mobilenets.config.pretrained import as_overrides, brought_along, overlaid
+from mobilenets.config.compose import CONFIGS, Command, Source, compose, explicit_settings
+from mobilenets.config.pretrained import as_overrides, deep_update, settings_from_weights
 
 PREPROCESSING = {
     "image_size": 96,
@@ -34,7 +34,7 @@ def said(path, *overrides, searchpath=()):
     source = Source(CONFIGS, "train", tuple(searchpath))
     command = Command(source, ["model=mobilenet_v1", f"model.weights={path}", *overrides])
     config, omega = compose(TrainConfig, command)
-    added = brought_along(config, asked_for(omega))
+    added = settings_from_weights(config, explicit_settings(omega))
     again = Command(source, [*command.overrides, *as_overrides(added)])
     return added, compose(TrainConfig, again).config
 
@@ -118,7 +118,7 @@ def test_every_value_survives_the_command_line():
 
 def test_values_are_laid_over_others_without_changing_them():
     values = {"model": {"width_mult": 1.0, "dropout": 0.1}}
-    assert overlaid(values, {"model.width_mult": 0.5}) == {
+    assert deep_update(values, {"model.width_mult": 0.5}) == {
         "model": {"width_mult": 0.5, "dropout": 0.1}
     }
     assert values["model"]["width_mult"] == 1.0

@@ -5,8 +5,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mobilenets.config import ConfigError, TrainConfig, to_dict
-from mobilenets.config.compose import CONFIGS, Command, Source, compose, shown
+from mobilenets.config.compose import CONFIGS, Command, Source, compose
 from mobilenets.config.resume import changed, find_run, resume, resume_or_start
+from mobilenets.console import relative
 
 
 @pytest.fixture
@@ -208,4 +209,4 @@ def test_a_relative_path_is_seen_from_here(run, monkeypatch):
 def test_a_damaged_config_is_named_with_its_file(run):
     path = run / "config.yaml"
     path.write_text(path.read_text().replace("padding: symmetric", "padding: round"))
-    assert problems(run) == [f"{shown(path)}: model.padding: 'round' is not symmetric or same"]
+    assert problems(run) == [f"{relative(path)}: model.padding: 'round' is not symmetric or same"]

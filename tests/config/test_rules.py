@@ -7,7 +7,7 @@ from mobilenets.config.checks import keys
 from mobilenets.config.compose import CONFIGS, Command, Source, compose
 
 BREACHES = {
-    "grouped": [
+    "check_groups": [
         (
             ["model.conv=grouped"],
             "model.channels_per_group: model.conv=grouped needs it, "
@@ -18,13 +18,13 @@ BREACHES = {
             "model.channels_per_group: is for model.conv=grouped, and that is depthwise",
         ),
     ],
-    "kernels": [
+    "check_kernels": [
         (
             ["model.conv=full", "model.kernels_per_layer=2"],
             "model.kernels_per_layer: has to be 1 with model.conv=full",
         )
     ],
-    "shape": [
+    "check_strides": [
         (
             ["model=mobilenet_v2", "model.stages=[[1,16,1]]"],
             "model.stages: each row is [expand_ratio, channels, blocks, stride]",
@@ -39,13 +39,13 @@ BREACHES = {
             "model.strides: has 2 values, and 8 are needed",
         ),
     ],
-    "channels": [
+    "check_channels": [
         (
             ["model.in_channels=3"],
             "model.in_channels: 3, and data.in_channels is 1; leave it null",
         )
     ],
-    "classes": [
+    "check_classes": [
         (
             ["model.num_classes=5"],
             "model.num_classes: 5, and the data has 10 classes; leave it null",
@@ -60,26 +60,26 @@ BREACHES = {
         ),
         (["data.class_names=[a,b,a]"], "data.class_names: 'a' stands there twice"),
     ],
-    "statistics": [
+    "check_statistics": [
         (["data.mean=[0.5,0.5]"], "data.mean: has 2 values, and data.in_channels is 1"),
         (
             ["data=cifar10", "data.std=[0.5,0.5]"],
             "data.std: has 2 values, and data.in_channels is 3",
         ),
     ],
-    "fractions": [
+    "check_fractions": [
         (
             ["data.val_fraction=0.5", "data.test_fraction=0.5"],
             "data.val_fraction: leaves nothing to train on, with data.test_fraction",
         )
     ],
-    "crops": [
+    "check_crops": [
         (
             ["data=folder", "data.root=/x", "data.augment.scale=[1,0.5]"],
             "data.augment.scale: [1.0, 0.5] goes downwards: smallest first",
         )
     ],
-    "freezing": [
+    "check_freeze": [
         (
             ["model.freeze=backbone"],
             "model.freeze: would freeze random weights; give trained ones, model.weights=PATH",
@@ -89,7 +89,7 @@ BREACHES = {
             "model.freeze: would freeze random weights; give trained ones, model.weights=PATH",
         ),
     ],
-    "thawing": [
+    "check_unfreeze": [
         (
             ["model.weights=w.pth", "model.freeze=backbone", "model.unfreeze=[[2,4,0]]"],
             "model.unfreeze: each row is [epoch, blocks still frozen from then on]",
@@ -129,10 +129,10 @@ BREACHES = {
             "model.unfreeze: works on one device, and trainer.devices is 2",
         ),
     ],
-    "nesterov": [
+    "check_nesterov": [
         (["optimizer.momentum=0"], "optimizer.nesterov: needs optimizer.momentum above 0")
     ],
-    "length": [
+    "check_schedule_fits": [
         (
             ["schedule.warmup_epochs=30"],
             "schedule.warmup_epochs: 30, and trainer.max_epochs is 20",
@@ -146,16 +146,16 @@ BREACHES = {
             "schedule.milestones: [3.0, 2.0] has to rise",
         ),
     ],
-    "least_and_most": [
+    "check_epoch_limits": [
         (["trainer.min_epochs=30"], "trainer.min_epochs: 30, and trainer.max_epochs is 20")
     ],
-    "watching": [
+    "check_early_stopping": [
         (
             ["early_stopping=3", "trainer.limit_val_batches=0"],
             "early_stopping: watches val/top1, and trainer.limit_val_batches is 0",
         )
     ],
-    "quantization": [
+    "check_quantization": [
         (
             ["quantization_aware=true", "trainer.precision=bf16-mixed"],
             "quantization_aware: imitates int8 in 32-true, and trainer.precision is bf16-mixed",

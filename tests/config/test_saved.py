@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 
 from mobilenets.config import ConfigError, TrainConfig, to_dict, train_config
 from mobilenets.config.compose import CONFIGS, Command, Source, compose
-from mobilenets.config.saved import completed
+from mobilenets.config.saved import fill_missing
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def problem(values):
 
 
 def test_a_config_that_lacks_nothing_stays_as_it_is(values):
-    assert completed(values) == values
+    assert fill_missing(values) == values
 
 
 def test_what_came_after_a_config_has_todays_value_of_the_choice_that_was_made(values):
@@ -74,6 +74,6 @@ def test_a_choice_and_what_has_no_default_are_still_needed(values):
     assert problem(values) == "data.root: needs a value, e.g. data.root=/data/flowers"
     values["data"]["name"] = "imagenet21k"
     assert problem(values) == (
-        "data.name: there is no such choice; did you mean imagenet? Choices: digits, cifar10, "
+        "data.name: unknown; did you mean imagenet? Choices: digits, cifar10, "
         "cifar100, folder, imagenet, fake"
     )

@@ -2,7 +2,7 @@ from typing import Literal
 
 import pytest
 
-from mobilenets.config.values import fitted, noun
+from mobilenets.config.values import coerce, noun
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from mobilenets.config.values import fitted, noun
     ],
 )
 def test_a_value_of_the_right_type_is_taken(kind, value, result):
-    taken = fitted(kind, value, {})
+    taken = coerce(kind, value, {})
     assert taken == result
     assert type(taken) is type(result)
 
@@ -46,7 +46,7 @@ def test_a_value_of_the_right_type_is_taken(kind, value, result):
 )
 def test_a_value_of_another_type_is_refused_in_words(kind, value, sentence):
     with pytest.raises(ValueError) as error:
-        fitted(kind, value, {})
+        coerce(kind, value, {})
     assert str(error.value) == sentence
 
 
@@ -61,17 +61,17 @@ def test_a_value_of_another_type_is_refused_in_words(kind, value, sentence):
 )
 def test_a_number_out_of_range_is_refused_with_the_range(value, rules, sentence):
     with pytest.raises(ValueError) as error:
-        fitted(float, value, rules)
+        coerce(float, value, rules)
     assert str(error.value) == sentence
 
 
 def test_ranges_and_lengths_hold_for_lists():
     rules = {"length": 2, "above": 0}
-    assert fitted(list[float], [1, 2], rules) == [1.0, 2.0]
+    assert coerce(list[float], [1, 2], rules) == [1.0, 2.0]
     with pytest.raises(ValueError, match=r"^0 is out of range \(above 0\)$"):
-        fitted(list[float], [0, 2], rules)
+        coerce(list[float], [0, 2], rules)
     with pytest.raises(ValueError, match=r"^has 3 values, and 2 are needed$"):
-        fitted(list[float], [1, 2, 3], rules)
+        coerce(list[float], [1, 2, 3], rules)
 
 
 def test_nested_lists_are_named():

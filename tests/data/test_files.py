@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mobilenets.data.decode import BadImageError, ImageFileError
 from mobilenets.data.files import FileSet
-from mobilenets.data.folder import scan
+from mobilenets.data.folder import list_images_strict
 from mobilenets.data.transforms import eval_transform, train_transform
 
 PRE = {
@@ -37,7 +37,7 @@ def files(tree):
 
 def make(tree, class_names=("daisy", "rose", "tulip"), seed=0, **options):
     return FileSet(
-        scan(tree),
+        list_images_strict(tree),
         class_names,
         in_channels=3,
         train_transform=train_transform(PRE, AUGMENT),

@@ -2,7 +2,13 @@ import os
 
 import pytest
 
-from mobilenets.data.folder import find_imagenet, find_trees, order_classes, scan, survey
+from mobilenets.data.folder import (
+    find_imagenet,
+    find_trees,
+    list_images,
+    list_images_strict,
+    order_classes,
+)
 
 
 def names(tree):
@@ -23,7 +29,7 @@ def splits(tmp_path, images):
 
 
 def test_classes_and_files_come_in_the_order_of_their_names(tree):
-    found = scan(tree)
+    found = list_images_strict(tree)
     assert names(found) == {"daisy": 10, "rose": 12, "tulip": 14}
     assert found.paths["daisy"] == [f"daisy/{number:03}.jpg" for number in range(10)]
 
@@ -39,7 +45,7 @@ def test_extensions_hidden_files_and_nested_folders(tree):
     (daisy / ".thumbnails" / "a.jpg").touch()
     (tree / ".git").mkdir()
     (tree / "README.md").touch()
-    found = scan(tree)
+    found = list_images_strict(tree)
     assert list(found.paths) == ["daisy", "rose", "tulip"]
     assert len(found.paths["daisy"]) == 10
     assert {"daisy/000.JPeG", "daisy/deep/deeper/x.jpg"} <= set(found.paths["daisy"])
@@ -47,25 +53,25 @@ def test_extensions_hidden_files_and_nested_folders(tree):
 
 def test_links_are_followed_but_not_in_circles(tree):
     (tree / "lily").symlink_to(tree / "rose", target_is_directory=True)
-    assert names(scan(tree))["lily"] == 12
+    assert names(list_images_strict(tree))["lily"] == 12
     (tree / "rose" / "again").symlink_to(tree / "rose", target_is_directory=True)
     with pytest.raises(ValueError, match=r"again links back to a folder above it: remove the link"):
-        scan(tree)
+        list_images_strict(tree)
 
 
 def test_dead_links_and_devices_named_like_images_are_reported(tree):
     (tree / "rose" / "x.jpg").symlink_to(tree / "gone.jpg")
     with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file: remove or"):
-        scan(tree)
+        list_images_strict(tree)
     (tree / "rose" / "x.jpg").unlink()
     (tree / "rose" / "x.jpg").symlink_to("x.jpg")
     (tree / "lily").symlink_to("lily")
     with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file"):
-        scan(tree)
+        list_images_strict(tree)
     (tree / "rose" / "x.jpg").unlink()
     os.mkfifo(tree / "rose" / "x.jpg")
     with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file"):
-        scan(tree)
+        list_images_strict(tree)
 
 
 def test_a_survey_finds_all_problems_at_once(tree):
@@ -73,10 +79,10 @@ def test_a_survey_finds_all_problems_at_once(tree):
         (tree / name).mkdir()
     (tree / "rose" / "x.jpg").symlink_to(tree / "gone.jpg")
     (tree / "tulip" / "up").symlink_to(tree / "tulip")
-    found, problems = survey(tree)
+    found, problems = list_images(tree)
     assert len(found.paths["rose"]) == 12 and len(problems) == 4
     with pytest.raises(ValueError, match=r"\(and 3 more: scripts/check_data.py lists all\)"):
-        scan(tree)
+        list_images_strict(tree)
 
 
 def test_a_tree_without_splits(tree):

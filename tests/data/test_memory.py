@@ -5,7 +5,14 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from mobilenets.data.memory import Labelled, MemorySet, has_room, named, place, prepare
+from mobilenets.data.memory import (
+    MemorySet,
+    RawSplit,
+    check_class_names,
+    has_room,
+    move_to_device,
+    prepare,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -15,7 +22,7 @@ PRE = {"image_size": 8, "in_channels": 3, "crop_pct": 1.0, "interpolation": "nea
 def raw(num=10, channels=3, size=8):
     pixels = torch.arange(num * channels * size * size) % 251
     images = pixels.view(num, channels, size, size).to(torch.uint8)
-    return Labelled(images, torch.arange(num) % 3)
+    return RawSplit(images, torch.arange(num) % 3)
 
 
 def test_a_batch_is_a_gather():
@@ -67,7 +74,7 @@ def test_on_a_gpu_a_set_gathers_there_and_its_parts_share_their_images(gpu, monk
     gpu(4 * 2 * size)  # room for the two tensors, not for three
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda indices: indices)  # needs a real GPU
     with FakeTensorMode(allow_non_fake_inputs=True):
-        place(parts, GPU)
+        move_to_device(parts, GPU)
         batch = parts[0][(3, np.array([5, 0]))]
     assert parts[0].images is parts[1].images and parts[2].images is not parts[0].images
     for tensor in (*batch[:3], *(part.images for part in parts)):
@@ -79,9 +86,9 @@ def test_without_room_a_set_stays_where_it_is(gpu):
     whole = prepare(raw(), PRE)
     images = whole.images
     gpu(4 * images.nbytes - 1)
-    place([whole], GPU)
+    move_to_device([whole], GPU)
     assert whole.images is images
-    place([whole], CPU)
+    move_to_device([whole], CPU)
     assert whole.images is images
 
 
@@ -105,7 +112,7 @@ def test_an_empty_subset_is_allowed():
 
 
 def test_names_of_the_config_replace_those_of_the_set():
-    assert named(["0", "1"], None) == ["0", "1"]
-    assert named(["0", "1"], ["zero", "one"]) == ["zero", "one"]
+    assert check_class_names(["0", "1"], None) == ["0", "1"]
+    assert check_class_names(["0", "1"], ["zero", "one"]) == ["zero", "one"]
     with pytest.raises(ValueError, match=r"data.class_names has 1 names, the data 2 classes: give"):
-        named(["0", "1"], ["zero"])
+        check_class_names(["0", "1"], ["zero"])

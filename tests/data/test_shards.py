@@ -13,7 +13,7 @@ from PIL import Image
 
 from mobilenets.data import shards as module
 from mobilenets.data.decode import ImageFileError, decode_image, read_file
-from mobilenets.data.folder import find_imagenet, find_trees, scan
+from mobilenets.data.folder import find_imagenet, find_trees, list_images_strict
 from mobilenets.data.shards import (
     INDEX,
     open_shards,
@@ -28,7 +28,7 @@ from mobilenets.data.shards import (
 def pack(root, dest, *, step=5, short_side=256):
     """Make shards of `step` images each of a tree; a short side of 256 keeps small JPEGs."""
     dest.mkdir(parents=True)
-    tree = scan(root)
+    tree = list_images_strict(root)
     images = [
         (name, shrink(tree.read(name), name, short_side=short_side, quality=95))
         for names in tree.paths.values()
@@ -66,7 +66,7 @@ def small(data, short_side=32, quality=95):
 
 
 def test_shards_are_listed_as_the_tree_that_they_were_made_of(tree, packed):
-    before, after = scan(tree), scan(packed)
+    before, after = list_images_strict(tree), list_images_strict(packed)
     assert len(list(packed.glob("*.tar"))) == 8
     assert list(after.paths.items()) == list(before.paths.items())
     names = [name for names in before.paths.values() for name in names]
@@ -97,7 +97,10 @@ def test_names_that_tar_finds_difficult(tmp_path, images):
     for name in difficult:
         images(tmp_path / "tree" / name, 2)
     (tmp_path / "tree" / "a" / "000.jpg").rename(tmp_path / "tree" / "a" / ("ä" * 120 + ".JPEG"))
-    before, after = scan(tmp_path / "tree"), scan(pack(tmp_path / "tree", tmp_path / "packed"))
+    before, after = (
+        list_images_strict(tmp_path / "tree"),
+        list_images_strict(pack(tmp_path / "tree", tmp_path / "packed")),
+    )
     assert set(after.paths) == set(difficult) and after.paths == before.paths
     names = [name for names in before.paths.values() for name in names]
     assert all(after.read(name) == before.read(name) for name in names)
@@ -110,7 +113,7 @@ def test_what_has_become_a_jpeg_is_called_one_in_the_tar_file_only(tmp_path):
     for name in ("1.png", "1.JPEG"):
         Image.fromarray(photo(20, 20)).save(tmp_path / "tree" / "a" / name)
     packed = pack(tmp_path / "tree", tmp_path / "packed")
-    assert scan(packed).paths == {"a": ["a/1.JPEG", "a/1.png"]}
+    assert list_images_strict(packed).paths == {"a": ["a/1.JPEG", "a/1.png"]}
     with tarfile.open(shard_path(packed, 0)) as tar:
         assert tar.getnames() == ["a/1.JPEG", "a/1.png.jpg"]
 
@@ -146,7 +149,7 @@ def test_few_files_are_open_at_a_time(tree, packed, monkeypatch):
     monkeypatch.setattr(os, "open", spy(os.open, opened))
     monkeypatch.setattr(os, "close", spy(os.close, closed))
     _, read, _ = open_shards(packed)
-    for name in (name for names in scan(tree).paths.values() for name in names):
+    for name in (name for names in list_images_strict(tree).paths.values() for name in names):
         assert read(name) == (tree / name).read_bytes()
     assert (len(opened), len(closed)) == (8, 6)
     del read
@@ -168,10 +171,10 @@ def test_a_shard_that_is_lost_or_cut_short_is_reported_with_its_name(packed):
     with pytest.raises(ImageFileError, match=rf"^{path} ends within rose/008.jpg: copy it again$"):
         read("rose/008.jpg")
     with pytest.raises(ValueError, match=rf"^{path} has 2,000 bytes instead of [\d,]+: copy it"):
-        scan(packed)
+        list_images_strict(packed)
     path.unlink()
     with pytest.raises(ValueError, match=rf"^{path} has 0 bytes instead of"):
-        scan(packed)
+        list_images_strict(packed)
     fresh = pickle.loads(pickle.dumps(read))  # has opened nothing
     with pytest.raises(ImageFileError, match=rf"^{path} can't be read \(no such file .*copy it"):
         fresh("rose/008.jpg")
@@ -183,7 +186,7 @@ def test_a_damaged_index_is_one_sentence(packed, text):
     with pytest.raises(
         ValueError, match=r"shards.json is no index of shards .* anew with"
     ) as error:
-        scan(packed)
+        list_images_strict(packed)
     assert "\n" not in str(error.value)
 
 
@@ -324,7 +327,7 @@ def test_large_images_and_their_shards_are_cropped_alike(tmp_path, make_data):
 
 
 def test_a_tree_reads_its_files(tree):
-    read = scan(tree).read
+    read = list_images_strict(tree).read
     assert isinstance(read, partial)
     assert read("rose/000.jpg") == read_file(str(tree / "rose/000.jpg"))
     with pytest.raises(ImageFileError, match=r"rose/gone.jpg can't be read"):

@@ -5,7 +5,7 @@ import torch
 
 from mobilenets import create_model
 from mobilenets.export import Exportable
-from mobilenets.weights import read_weights, save_model
+from mobilenets.weights import load_weights, save_model
 
 PREPROCESSING = {
     "image_size": 32,
@@ -48,6 +48,6 @@ def exportable(tmp_path):
         file = tmp_path / "net.safetensors"
         names = list("abcde")
         save_model(trained_looking(net), file, class_names=names, preprocessing=preprocessing)
-        return Exportable(read_weights(file), preprocess)
+        return Exportable(load_weights(file), preprocess)
 
     return make

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from mobilenets.export import Example, Parity
-from mobilenets.export.noise import NoiseMeter
-from mobilenets.export.parity import compare, measure
+from mobilenets.export.layer_snr import NoiseMeter
+from mobilenets.export.parity import compare
+from mobilenets.predict.latency import measure_latencies
 
 
 def logits(*predictions):
@@ -54,7 +55,9 @@ def test_latency_is_measured_at_both_sizes_of_batch():
     def run(images):
         sizes.append(len(images))
 
-    found = measure({"one": (run, torch.zeros(1, 2)), "two": (run, torch.zeros(1, 2, 2, 3))})
+    found = measure_latencies(
+        {"one": (run, torch.zeros(1, 2)), "two": (run, torch.zeros(1, 2, 2, 3))}
+    )
     assert set(sizes) == {1, 32}
     assert all(figures.median <= figures.p95 for figures in found["two"].values())
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mobilenets.export import FORMATS, of_folder
+from mobilenets.export import FORMATS, examples_from_folder
 from mobilenets.export.exportable import in_pytorch
 from mobilenets.export.preprocessing import WithPreprocessing, _margin
 
@@ -28,7 +28,7 @@ def test_it_is_evaluations(interpolation, exportable, photographs):
     model = exportable(preprocess=True)
     model.weights.preprocessing["interpolation"] = interpolation
     run, trained = in_pytorch(model.net), in_pytorch(model.weights.build())
-    examples = list(of_folder(photographs, model, 10))
+    examples = list(examples_from_folder(photographs, model, 10))
     assert [tuple(example.inputs.shape[1:3]) for example in examples] == SIZES
     for example in examples:
         expected = trained(example.images)
@@ -45,7 +45,7 @@ def test_it_is_in_the_graph(format, exportable, photographs, tmp_path):
     path = tmp_path / f"net{kind.suffix}"
     kind.module.write(model, path)
     run, trained = kind.module.load(path, 1), in_pytorch(model.weights.build())
-    for example in of_folder(photographs, model, 10):
+    for example in examples_from_folder(photographs, model, 10):
         expected = trained(example.images)
         logits = run(example.inputs)
         torch.testing.assert_close(logits, expected, rtol=0.02, atol=0.1)

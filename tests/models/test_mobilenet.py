@@ -327,13 +327,13 @@ def test_copies_compute_the_same(net, clone):
         ({"width_mult": "1.0"}, "width_mult='1.0'"),
         ({"dropout": 1.5}, "dropout=1.5 must be a number from 0 to 1"),
         ({"activation": None}, "activation None is unknown"),
-        ({"activation": "relu_6"}, "did you mean 'relu6'"),
+        ({"activation": "relu_6"}, "did you mean relu6"),
         ({"bn_eps": 0}, "bn_eps=0"),
         ({"bn_momentum": 2}, "bn_momentum=2"),
         ({"padding": "valid"}, "padding 'valid' is unknown"),
         ({"output_stride": 4}, "must be one of 32, 16 and 8"),
-        ({"strides": "cifar10"}, "did you mean 'cifar'"),
-        ({"conv": "depthwize"}, "did you mean 'depthwise'"),
+        ({"strides": "cifar10"}, "did you mean cifar"),
+        ({"conv": "depthwize"}, "did you mean depthwise"),
     ],
 )
 def test_wrong_options_name_the_fix(net, options, message):

@@ -131,7 +131,7 @@ def test_kernels_per_layer_widens_the_depthwise_layers():
         ({"conv": "grouped", "channels_per_group": 12}, "does not divide"),
         ({"conv": "grouped"}, "needs channels_per_group"),
         ({"shallow": "no"}, "shallow='no' must be True or False"),
-        ({"conv": "fulll"}, "did you mean 'full'"),
+        ({"conv": "fulll"}, "did you mean full"),
     ],
 )
 def test_wrong_options_name_the_fix(options, message):

@@ -132,8 +132,8 @@ def test_explicit_strides_replace_those_of_the_stages():
         ({"stages": [(6, 16, 0, 1)]}, "num_blocks=0"),
         ({"strides": [1, 2]}, "has 2 numbers, this net takes 8"),
         ({"stages": [(6, 16, 1, 2)] * 6}, "multiply to 128"),
-        ({"bottleneck": "liner"}, "did you mean 'linear'"),
-        ({"residual": "expansions"}, "did you mean 'expansion'"),
+        ({"bottleneck": "liner"}, "did you mean linear"),
+        ({"residual": "expansions"}, "did you mean expansion"),
         ({"conv": "grouped", "channels_per_group": 5}, "does not divide"),
     ],
 )

@@ -30,11 +30,11 @@ def test_list_models_takes_a_pattern():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mobilenetv2", {}, "model 'mobilenetv2' is unknown, did you mean 'mobilenet_v2'"),
+        ("mobilenetv2", {}, "model 'mobilenetv2' is unknown; did you mean mobilenet_v2"),
         (
             "mobilenet_v1",
             {"with_mult": 1},
-            "option 'with_mult' is unknown, did you mean 'width_mult'",
+            "option 'with_mult' is unknown; did you mean width_mult",
         ),
         ("mobilenet_v2", {"shalow": True}, "option 'shalow' is unknown"),
         ("mobilenet_v1", {"width_mult": -1}, "width_mult=-1 must be a number above 0"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.data.decode import ImageFileError
-from mobilenets.predict.inputs import find, frames, is_video
+from mobilenets.predict.inputs import find_inputs, frames, is_video
 
 
 @pytest.fixture
@@ -19,14 +19,14 @@ def tree(tmp_path, monkeypatch):
 
 
 def names(*inputs, listed=()):
-    found = find(inputs, listed)
+    found = find_inputs(inputs, listed)
     return [str(path) for path in found.paths], found.missing
 
 
 def test_a_folder_is_all_its_pictures_but_hidden_ones(tree):
     expected = ["a.PNG", "b.jpg", "odd [1], a=b (2).jpg", "deep/film.mp4", "deep/er/c.jpeg"]
     assert names(".") == (expected, [])
-    assert is_video(find(["deep"]).paths[0])
+    assert is_video(find_inputs(["deep"]).paths[0])
 
 
 def test_files_are_what_they_are_called_and_come_once(tree):

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 import mobilenets
-from mobilenets import backends, create_model
+from mobilenets import create_model
 from mobilenets.data import ImageDataModule
 from mobilenets.data.decode import EncodedImage
-from mobilenets.data.memory import Labelled, prepare
+from mobilenets.data.memory import RawSplit, prepare
 from mobilenets.data.transforms import Normalize, eval_transform, train_transform
-from mobilenets.predict import Predictor
+from mobilenets.predict import Predictor, backends
 from mobilenets.predict import predictor as module
-from mobilenets.weights import read_weights, save_model
+from mobilenets.weights import load_weights, save_model
 from tests.predict.conftest import PREPROCESSING
 
 EXIF = Image.Exif()
@@ -58,7 +58,7 @@ def test_predictions_are_those_of_evaluation(net_file, predict, picture, tmp_pat
     data.setup()
     (batch,) = data.eval_dataloader("test")
     with torch.inference_mode():
-        logits = read_weights(net_file).build()(data.on_after_batch_transfer(batch, 0).images)
+        logits = load_weights(net_file).build()(data.on_after_batch_transfer(batch, 0).images)
     paths = [data.sample_name("test", index) for index in batch.indices.tolist()]
     for prediction, expected in zip(predict(paths), logits.softmax(1), strict=True):
         torch.testing.assert_close(prediction.probabilities, expected)
@@ -71,7 +71,7 @@ def test_so_are_those_of_sets_in_memory(in_channels, size, randomise, tmp_path):
     net = randomise(create_model("mobilenet_v2", width_mult=0.25, in_channels=in_channels))
     save_model(net, tmp_path / "net.safetensors", preprocessing=known)
     raw = torch.randint(0, 256, (3, in_channels, size, size), dtype=torch.uint8)
-    images = prepare(Labelled(raw, torch.zeros(3, dtype=torch.int64)), known).images
+    images = prepare(RawSplit(raw, torch.zeros(3, dtype=torch.int64)), known).images
     with torch.inference_mode():
         expected = net(Normalize(known)(images.permute(0, 3, 1, 2))).softmax(1)
     for image, row in zip(raw, expected, strict=True):
@@ -163,9 +163,9 @@ def test_the_fastest_backend_is_looked_for_when_it_pays(net_file, picture, monke
 
     def fastest(weights, images, device):
         asked.append(len(images))
-        return "channels_last", backends.start("channels_last", weights, device)
+        return "channels_last", backends.load_backend("channels_last", weights, device)
 
-    monkeypatch.setattr(backends, "fastest", fastest)
+    monkeypatch.setattr(backends, "pick_fastest", fastest)
     monkeypatch.setattr(backends, "is_cached", lambda *_: False)
     monkeypatch.setattr(module, "MANY", 5)
     predict = Predictor(net_file, batch_size=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import mobilenets.predict.backends
 from mobilenets import create_model, save_model
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark.py"
@@ -165,7 +166,7 @@ def test_nets_take_turns_and_threads_are_as_they_were(modules, monkeypatch):
         threads = torch.get_num_threads()
         return lambda images: turns.append((weights.model, name, threads))
 
-    monkeypatch.setattr(predictions, "start", start)
+    monkeypatch.setattr(predictions, "load_backend", start)
     nets = [predictions.from_name(name, 0.25, 32) for name in ("mobilenet_v1", "mobilenet_v2")]
     cases = [predictions.Case(net, 1, threads) for threads in (2, 1) for net in nets]
     before = torch.get_num_threads()
@@ -201,16 +202,15 @@ def test_a_mistake_is_answered_with_one_sentence(run, argv, message):
 
 
 def test_a_missing_package_is_named_before_anything_is_measured(run, monkeypatch):
-    from mobilenets import backends
 
-    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.setattr(mobilenets.predict.backends, "find_spec", lambda name: None)
     code, _, err, rows = run(*SMALL, "onnxruntime")
     assert code == 1 and not rows
     assert 'pip install "mobilenets[export]"' in err
 
 
 def test_help_loads_no_torch_and_names_every_default_backend(modules):
-    from mobilenets.backends import BACKENDS
+    from mobilenets.predict.backends import BACKENDS
 
     code = (
         "import atexit, runpy, sys; sys.argv = ['benchmark.py', '--help']; "

@@ -35,12 +35,12 @@ def benchmark(monkeypatch):
 
 
 @pytest.fixture
-def cell(benchmark):
-    """cell(net="v2", ...) -> a comparison, at 32 pixels unless it says otherwise."""
+def comparison(benchmark):
+    """comparison(net="v2", ...) -> a comparison, at 32 pixels unless it says otherwise."""
 
     def make(net="v2", width=0.25, size=32, strides="imagenet", data="", **sizes):
         sizes = {"batch_size": 4, "warmup": 2, "steps": 3} | sizes
-        return benchmark.Cell(net, width, size, strides, **sizes, data=str(data))
+        return benchmark.Comparison(net, width, size, strides, **sizes, data=str(data))
 
     return make
 
@@ -53,13 +53,15 @@ def read(path):
 # turns and figures
 
 
-def test_contenders_take_turns_and_sit_out_what_they_cannot_train(benchmark, cell):
-    contenders = {
-        "resident": benchmark.CONTENDERS["resident"],
+def test_contenders_take_turns_and_sit_out_what_they_cannot_train(benchmark, comparison):
+    systems = {
+        "resident": benchmark.SYSTEMS["resident"],
         "script": benchmark.torchvision_script(Path("train.py"), tuned=False),
     }
-    small, whole = cell("v1"), cell("v2", width=1.0)
-    turns = [(cell, name) for cell, name in benchmark.schedule([small, whole], contenders, 2)]
+    small, whole = comparison("v1"), comparison("v2", width=1.0)
+    turns = [
+        (comparison, name) for comparison, name in benchmark.schedule([small, whole], systems, 2)
+    ]
     assert turns == [
         *[(small, "resident")] * 2,
         *[(whole, "resident"), (whole, "script")] * 2,
@@ -68,8 +70,10 @@ def test_contenders_take_turns_and_sit_out_what_they_cannot_train(benchmark, cel
 
 def test_small_images_are_compared_with_both_strides(benchmark, tmp_path):
     args = benchmark.make_parser().parse_args(["--nets", "v1", "--widths", "1"])
-    cells = benchmark.make_cells(args, tmp_path)
-    assert [(cell.size, cell.strides, cell.batch_size) for cell in cells] == [
+    comparisons = benchmark.make_comparisons(args, tmp_path)
+    assert [
+        (comparison.size, comparison.strides, comparison.batch_size) for comparison in comparisons
+    ] == [
         (32, "cifar", 128),
         (32, "imagenet", 128),
         (224, "imagenet", 32),
@@ -77,8 +81,8 @@ def test_small_images_are_compared_with_both_strides(benchmark, tmp_path):
 
 
 @pytest.fixture
-def rows(benchmark, cell):
-    """Ours and its limits in three rounds, and a contender that failed."""
+def rows(benchmark, comparison):
+    """Ours and its limits in three rounds, and a system that failed."""
     runs = {
         "ours": [90.0, 10.0, 95.0],
         "resident": [100.0, 110.0, 90.0],
@@ -88,7 +92,9 @@ def rows(benchmark, cell):
     }
     more = {"macs": 745888, "first_step": 4.25, "memory": 512 * 2**20, "waiting": 0.02}
     return [
-        benchmark.Row(cell(), name, [{"images_per_second": speed, **more} for speed in speeds])
+        benchmark.Row(
+            comparison(), name, [{"images_per_second": speed, **more} for speed in speeds]
+        )
         for name, speeds in runs.items()
     ]
 
@@ -103,7 +109,7 @@ def test_csv_has_medians_spread_and_the_share_of_the_limit(rows, tmp_path):
         "width": "0.25",
         "resolution": "32",
         "strides": "imagenet",
-        "contender": "ours",
+        "system": "ours",
         "macs": "745888",
         "images_per_second": "90.0",
         "images_per_second_lowest": "10.0",
@@ -128,13 +134,13 @@ def test_the_table_is_aligned_and_leaves_out_what_is_unknown(rows):
     words = "v2 0.25 32 imagenet ours 0.7 M 90.0 10.0 95.0 0.90 4.2 s 512 MiB 2% 4 3"
     assert " ".join(ours.split()) == words
     assert " ".join(timm.split()) == "v2 0.25 32 imagenet timm 4 0"
-    assert head.index("contender") == ours.index("ours") == timm.index("timm")
+    assert head.index("system") == ours.index("ours") == timm.index("timm")
 
 
 def test_the_picture_is_drawn_with_and_without_a_limit(rows, tmp_path):
     from benchmarks.results import draw
 
-    for name, drawn in (("all", rows), ("one", [row for row in rows if row.contender == "ours"])):
+    for name, drawn in (("all", rows), ("one", [row for row in rows if row.system == "ours"])):
         draw(tmp_path / f"{name}.png", drawn, "machine")
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert picture.width > 500
@@ -187,37 +193,37 @@ def test_the_clock_dates_the_steps_of_a_script_that_knows_nothing_of_it(tmp_path
     assert 0 < first <= third
 
 
-def test_a_contender_that_fails_or_stops_early_says_so(benchmark, cell, tmp_path):
-    def contender(code):
-        return benchmark.Contender("", lambda _: [sys.executable, "-c", code], lambda *_: {})
+def test_a_contender_that_fails_or_stops_early_says_so(benchmark, comparison, tmp_path):
+    def system(code):
+        return benchmark.System("", lambda _: [sys.executable, "-c", code], lambda *_: {})
 
-    with pytest.raises(benchmark.ContenderError, match="exit code 3: no data"):
-        fails = contender("import sys; print('no data', file=sys.stderr); sys.exit(3)")
-        benchmark.measure(fails, cell(), tmp_path)
-    with pytest.raises(benchmark.ContenderError, match="trained fewer than 5 steps"):
-        benchmark.measure(contender("pass"), cell(), tmp_path)
+    with pytest.raises(benchmark.SystemFailedError, match="exit code 3: no data"):
+        fails = system("import sys; print('no data', file=sys.stderr); sys.exit(3)")
+        benchmark.measure(fails, comparison(), tmp_path)
+    with pytest.raises(benchmark.SystemFailedError, match="trained fewer than 5 steps"):
+        benchmark.measure(system("pass"), comparison(), tmp_path)
 
 
-# peers
+# baselines
 
 
 @pytest.mark.parametrize("net", ["v1", "v2"])
 @pytest.mark.parametrize(("width", "size", "strides"), [(0.25, 32, "cifar"), (1.0, 64, "imagenet")])
-def test_peers_nets_cost_what_ours_costs(cell, net, width, size, strides):
-    from benchmarks import contenders, peers
+def test_peers_nets_cost_what_ours_costs(comparison, net, width, size, strides):
+    from benchmarks import baselines, systems
 
-    compared = cell(net, width, size, strides)
+    compared = comparison(net, width, size, strides)
     with torch.device("meta"):
-        ours = contenders.count_macs(contenders.our_net(compared), compared)
+        ours = systems.count_macs(systems.our_net(compared), compared)
         theirs = {
-            contenders.count_macs(build(compared), compared)
-            for build in (peers.timm_net, peers.torchvision_net)
+            systems.count_macs(build(compared), compared)
+            for build in (baselines.timm_net, baselines.torchvision_net)
         }
     assert theirs == {ours}
 
 
-def test_timms_log_is_read_after_the_warm_up(cell, tmp_path):
-    from benchmarks.contenders import read_timm_log
+def test_timms_log_is_read_after_the_warm_up(comparison, tmp_path):
+    from benchmarks.systems import read_timm_log
 
     lines = [
         f"Train: 0 [{i:4d}/5 ( 20%)]  Loss: 2.3 (2.3)  Time: {time}s,   94.12/s  ({time}s, "
@@ -226,24 +232,26 @@ def test_timms_log_is_read_after_the_warm_up(cell, tmp_path):
     ]
     (tmp_path / "output.txt").write_text("")
     (tmp_path / "errors.txt").write_text("".join(lines))  # where its logger writes
-    assert read_timm_log(tmp_path, cell()) == {"waiting": pytest.approx(0.25)}
+    assert read_timm_log(tmp_path, comparison()) == {"waiting": pytest.approx(0.25)}
 
 
-def test_torchvisions_log_is_read_at_its_end_and_an_unknown_format_gives_nothing(cell, tmp_path):
-    from benchmarks.contenders import read_torchvision_log
+def test_torchvisions_log_is_read_at_its_end_and_an_unknown_format_gives_nothing(
+    comparison, tmp_path
+):
+    from benchmarks.systems import read_torchvision_log
 
     (tmp_path / "output.txt").write_text(
         "Epoch: [0]  [ 0/30]  eta: 0:01:00  lr: 0.1  img/s: 16.9  loss: 2.3  time: 2.0  data: 1.5\n"
         "Epoch: [0]  [20/30]  eta: 0:00:10  lr: 0.1  img/s: 16.9  loss: 2.3  time: 2.0  data: 0.5\n"
         "Test:   [ 0/30]  eta: 0:00:10  loss: 2.3  time: 1.0  data: 1.0\n"
     )
-    assert read_torchvision_log(tmp_path, cell()) == {"waiting": 0.25}
+    assert read_torchvision_log(tmp_path, comparison()) == {"waiting": 0.25}
     (tmp_path / "output.txt").write_text("epoch 1: 16.9 images/s\n")
-    assert read_torchvision_log(tmp_path, cell()) == {}
+    assert read_torchvision_log(tmp_path, comparison()) == {}
 
 
 def test_waiting_is_the_share_of_time_before_a_batch():
-    from benchmarks.peers import Clocked
+    from benchmarks.baselines import Clocked
 
     batches = Clocked([1, 2, 3])
     assert list(batches) == [1, 2, 3] and len(batches) == 3
@@ -296,7 +304,7 @@ def test_large_images_are_a_tree_drawn_or_given(tmp_path):
     ("argv", "message"),
     [
         (["--rounds", "0"], "'0' is not a whole number of 1 or more"),
-        (["--contenders", "keras"], "there is no keras, choose of ours, resident, timm"),
+        (["--systems", "keras"], "there is no keras, choose of ours, resident, timm"),
         (["--timm-script", "absent.py"], "--timm-script: there is no file absent.py"),
         (["--nets", "v3"], "v3"),
     ],
@@ -314,12 +322,12 @@ def test_ours_and_the_limit_are_compared_in_one_run(tmp_path):
     command = [sys.executable, str(SCRIPTS / "benchmark_training.py"), "--sizes", "32"]
     command += ["--nets", "v2", "--widths", "0.25", "--strides", "imagenet", "--rounds", "1"]
     command += ["--steps", "2", "--warmup", "2", "--batch-size", "8", "--output", str(tmp_path)]
-    command += ["--contenders", "ours", "resident"]
+    command += ["--systems", "ours", "resident"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     ours, resident = read(tmp_path / "benchmark.csv")
-    assert (ours["contender"], resident["contender"]) == ("ours", "resident")
+    assert (ours["system"], resident["system"]) == ("ours", "resident")
     assert ours["macs"] == resident["macs"] == "745888"
     for row in (ours, resident):
         assert float(row["images_per_second"]) > 0 and float(row["first_step_seconds"]) > 0

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from mobilenets import create_model
-from mobilenets.export import FORMATS, torch_export
+from mobilenets.export import FORMATS, torch_export_format
 from mobilenets.weights import save_model
 
 TINY = [
@@ -22,7 +22,7 @@ TINY = [
 @pytest.fixture
 def export(script, monkeypatch):
     """export("format=...", ...) -> (exit code, standard output, standard error), of a fake run."""
-    monkeypatch.setattr("mobilenets.export.parity.BATCH_SIZES", {1: 2, 32: 2})
+    monkeypatch.setattr("mobilenets.predict.latency.BATCH_SIZES", {1: 2, 32: 2})
     assert script("train", *TINY)[0] == 0
     return lambda *overrides: script("scripts/export", "checkpoint=run", *overrides)
 
@@ -48,13 +48,13 @@ def test_files_that_agree_are_kept_with_their_figures(export):
 
 def test_a_file_that_disagrees_is_rejected_and_the_good_one_before_it_gone(export, monkeypatch):
     assert export("format=torch_export")[0] == 0
-    load = torch_export.load
+    load = torch_export_format.load
 
     def upside_down(path, num_threads=None):
         run = load(path, num_threads)
         return lambda images: -run(images)
 
-    monkeypatch.setattr(torch_export, "load", upside_down)
+    monkeypatch.setattr(torch_export_format, "load", upside_down)
     code, out, err = export("format=torch_export,safetensors")
     assert code == 1
     assert err.startswith("error: run/export/mobilenet_v1_0.05.pt2.rejected was rejected: it agre")
@@ -63,7 +63,7 @@ def test_a_file_that_disagrees_is_rejected_and_the_good_one_before_it_gone(expor
     assert "mobilenet_v1_0.05.pt2" not in files
     assert "mobilenet_v1_0.05.safetensors" in files
     assert "note    mobilenet_v1_0.05.pt2.rejected: it agrees with PyTorch on" in out
-    monkeypatch.setattr(torch_export, "load", load)
+    monkeypatch.setattr(torch_export_format, "load", load)
     assert export("format=torch_export")[0] == 0
     files = {path.name for path in Path("run/export").iterdir()}
     assert "mobilenet_v1_0.05.pt2.rejected" not in files
@@ -74,7 +74,7 @@ def test_one_exporter_that_fails_does_not_stop_the_others(export, monkeypatch):
         path.write_bytes(b"half")
         raise NotImplementedError("aten::conv\nand more")
 
-    monkeypatch.setattr(torch_export, "write", fail)
+    monkeypatch.setattr(torch_export_format, "write", fail)
     code, _, err = export("format=torch_export,safetensors")
     assert code == 1
     assert err == "error: torch_export was not written: NotImplementedError: aten::conv\n"
@@ -83,13 +83,13 @@ def test_one_exporter_that_fails_does_not_stop_the_others(export, monkeypatch):
 
 
 def test_a_file_that_its_own_runtime_refuses_is_rejected(export, monkeypatch):
-    write = torch_export.write
+    write = torch_export_format.write
 
     def damage(model, path):
         write(model, path)
         path.write_bytes(path.read_bytes()[:1000])
 
-    monkeypatch.setattr(torch_export, "write", damage)
+    monkeypatch.setattr(torch_export_format, "write", damage)
     code, _, err = export("format=torch_export,safetensors")
     assert code == 1
     assert "mobilenet_v1_0.05.pt2.rejected was rejected: PyTorch can't run it (" in err
@@ -115,7 +115,7 @@ def test_int8_is_judged_by_accuracy_and_the_way_out_is_named(export, monkeypatch
 
 
 def test_weights_without_a_run_are_checked_on_a_folder_or_on_noise(script, tmp_path, monkeypatch):
-    monkeypatch.setattr("mobilenets.export.parity.BATCH_SIZES", {1: 2, 32: 2})
+    monkeypatch.setattr("mobilenets.predict.latency.BATCH_SIZES", {1: 2, 32: 2})
     net = create_model("mobilenet_v1", width_mult=0.25, num_classes=3, shallow=True)
     expected = {"image_size": 32, "in_channels": 3, "mean": [0.5], "std": [0.5], "crop_pct": 1.0}
     expected["interpolation"] = "bilinear"

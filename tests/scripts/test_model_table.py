@@ -96,7 +96,7 @@ def test_markdown_is_a_table(run):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["mobilenet_v3"], "did you mean 'mobilenet_v2'"),
+        (["mobilenet_v3"], "did you mean mobilenet_v2"),
         (["mobilenet_v1", "--width", "0"], "width_mult=0.0 must be a number above 0"),
         (["mobilenet_v1", "--width", "wide"], "invalid float value: 'wide'"),
         (["mobilenet_v1", "--resolution", "0"], "'0' is not a number of pixels above 0"),

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from mobilenets import Predictor, create_model
-from mobilenets.config.console import progress
+from mobilenets.console import progress
 from mobilenets.weights import save_model
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobilenets.data.folder import scan
+from mobilenets.data.folder import list_images_strict
 from mobilenets.data.shards import INDEX, read_index
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_imagenet.py"
@@ -78,7 +78,7 @@ def test_a_tree_becomes_shards(prepare, source):
     assert lines[2].startswith("ready   dest/train: 16 images of 2 classes, 0.")
     assert set(contents("dest")) == WHOLE
     for split in ("train", "val"):
-        before, after = scan(source / split), scan(Path("dest") / split)
+        before, after = list_images_strict(source / split), list_images_strict(Path("dest") / split)
         assert after.paths == before.paths
     options, shards = read_index(Path("dest/train", INDEX))
     assert options == {"short_side": 16, "quality": 95, "images_per_shard": 5}
@@ -92,7 +92,7 @@ def test_a_tree_without_splits_and_other_formats(prepare, source):
     code, out, _ = prepare("source/train", "dest")
     assert code == 0 and "all splits are made by seed" in out
     assert set(contents("dest")) == {name[6:] for name in WHOLE if name.startswith("train/")}
-    assert scan(Path("dest")).paths == scan(source / "train").paths
+    assert list_images_strict(Path("dest")).paths == list_images_strict(source / "train").paths
 
 
 def test_several_processes_give_the_same_bytes(prepare, source):
@@ -216,7 +216,10 @@ def test_bad_images_can_be_left_out(prepare, bad):
     assert "dest/train: 14 images of 2 classes, " in out and "MB, 2 left out" in out
     assert prepare("source", "at_once", "--skip-bad")[0] == 0
     assert contents("at_once") == contents("dest")
-    before, after = scan(bad / "train").paths, scan(Path("dest/train")).paths
+    before, after = (
+        list_images_strict(bad / "train").paths,
+        list_images_strict(Path("dest/train")).paths,
+    )
     left_out = {"a/1.jpg", "b/7.jpg"}
     assert after == {
         name: [p for p in paths if p not in left_out] for name, paths in before.items()

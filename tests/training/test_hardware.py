@@ -8,11 +8,11 @@ from torch.backends import cudnn
 
 from mobilenets.training import hardware
 from mobilenets.training.hardware import (
-    EvaluateByRule,
+    DeterministicEval,
     compile_net,
     keep_memory,
     limit_threads,
-    tune,
+    tune_process,
 )
 
 
@@ -60,7 +60,7 @@ def test_an_old_glibc_that_refuses_the_threshold_maps_nothing_at_all(calls):
 def test_what_glibc_refuses_is_not_said_to_be_done(calls):
     calls["library"].refused = (-1,)
     assert not keep_memory()
-    assert tune(True, "cpu") == []
+    assert tune_process(True, "cpu") == []
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ print(kept - before, resident() - before)
 def test_kernels_are_compiled_if_asked_on_a_cpu(monkeypatch, calls):
     monkeypatch.setattr(hardware, "load_native", lambda wanted: wanted)
     said = "compiled kernels"
-    assert said in tune(True, "cpu", kernels=True)
-    assert said not in tune(True, "cpu")
-    assert said not in tune(False, "cpu", kernels=True)
+    assert said in tune_process(True, "cpu", kernels=True)
+    assert said not in tune_process(True, "cpu")
+    assert said not in tune_process(False, "cpu", kernels=True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert said not in tune(True, "auto", kernels=True)
+    assert said not in tune_process(True, "auto", kernels=True)
 
 
 def test_threads_are_no_more_than_the_cpus_allotted(monkeypatch):
@@ -173,7 +173,7 @@ def test_multiplications_are_fast_on_cuda_only_and_only_if_asked(
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for _ in range(2):  # as in a sweep, where the job before has left its own
-        assert ("TF32" in tune(enabled, accelerator)) == fast
+        assert ("TF32" in tune_process(enabled, accelerator)) == fast
         assert torch.get_float32_matmul_precision() == ("high" if fast else "highest")
         assert cudnn.benchmark == fast
         torch.set_float32_matmul_precision("medium")
@@ -193,13 +193,13 @@ def test_cuda_gets_graphs(monkeypatch, accelerator, mode):
 
 
 def test_without_it_nothing_is_done(calls):
-    assert tune(False) == []
+    assert tune_process(False) == []
     assert not calls["made"]
 
 
 @pytest.mark.parametrize("phase", ["validation", "test"])
 def test_evaluation_takes_algorithms_by_rule_and_training_goes_on_as_before(phase):
-    callback = EvaluateByRule()
+    callback = DeterministicEval()
     cudnn.benchmark, cudnn.deterministic = True, False
     getattr(callback, f"on_{phase}_start")(None, None)
     assert (cudnn.benchmark, cudnn.deterministic) == (False, True)

@@ -21,7 +21,7 @@ from mobilenets.training import (
     create_optimizer,
     fake_quantize,
 )
-from mobilenets.training.kernels import speed_up
+from mobilenets.training.kernels import use_fast_modules
 from mobilenets.training.quantization import (
     FakeQuantized,
     activation_ranges,
@@ -29,7 +29,7 @@ from mobilenets.training.quantization import (
     fake_quantize_weights,
     set_ranges,
 )
-from mobilenets.weights import read_checkpoint
+from mobilenets.weights import load_checkpoint
 
 QAT = ["quantization_aware=true", "model.dropout=0.3"]
 
@@ -126,7 +126,7 @@ def test_every_layer_is_quantized_and_nothing_else_changes(name, options):
     expected = {key for key, layer in net.named_modules() if isinstance(layer, kinds)}
     state, parameters = list(net.state_dict()), list(net.parameters())
     assert fake_quantize(net) is net
-    assert set(activation_ranges(speed_up(net))) == expected
+    assert set(activation_ranges(use_fast_modules(net))) == expected
     assert list(net.state_dict()) == state
     assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
 
@@ -141,7 +141,7 @@ def test_every_layer_is_quantized_and_nothing_else_changes(name, options):
 def test_neither_folding_nor_the_kernels_bypass_it(name, padding, randomise):
     images = torch.randn(16, 3, 64, 64)
     plain = randomise(small(name, padding=padding))
-    net = speed_up(observed(plain, images))
+    net = use_fast_modules(observed(plain, images))
     with torch.inference_mode():
         exact, quantized = plain(images), net(images)
         folded = fold_batchnorm(net)(images)
@@ -179,7 +179,7 @@ def run(script):
 def test_a_run_gives_an_ordinary_checkpoint_that_eval_evaluates_to_the_same_figures(run):
     assert "32-true imitating int8" in run("train", *QAT, "hydra.run.dir=int8")
     run("train", "hydra.run.dir=float")
-    ours, others = (read_checkpoint(folder) for folder in ("int8", "float"))
+    ours, others = (load_checkpoint(folder) for folder in ("int8", "float"))
     assert ours.state_dict.keys() == others.state_dict.keys() and not ours.ignored
     assert others.activation_ranges == {}
     assert type(load_model("int8").features[0][0]) is nn.Conv2d

@@ -10,7 +10,7 @@ import huggingface_hub.errors
 import pytest
 
 from mobilenets.download import TIMEOUT
-from mobilenets.weights import download
+from mobilenets.weights.remote import https
 
 COMMIT = "a" * 40
 
@@ -27,7 +27,7 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
-    monkeypatch.setattr(download, "download", unreachable)
+    monkeypatch.setattr(https, "download", unreachable)
     return tmp_path
 
 

@@ -78,7 +78,7 @@ def test_a_width_with_the_same_channels_is_the_same_net(file):
 
 
 def test_a_wrong_option_names_the_nearest(file):
-    with pytest.raises(ValueError, match="did you mean 'width_mult'"):
+    with pytest.raises(ValueError, match="did you mean width_mult"):
         create_model("mobilenet_v1", weights=file, width_mul=0.5)
 
 

@@ -12,7 +12,7 @@ __all__ = ["FASTER", "SmallMapConv2d", "load_native", "speed_up"]
 
 # To add a kernel, add a line: a module's type, and a subclass that computes the same with the same
 # attributes. A fused pair is a subclass of the container that holds both.
-FASTER: dict[type[nn.Module], type[nn.Module]] = {
+FAST_MODULES: dict[type[nn.Module], type[nn.Module]] = {
     nn.ReLU6: OutputReLU6,
     nn.Conv2d: SmallMapConv2d,
     nn.BatchNorm2d: FusedBatchNorm2d,
@@ -20,12 +20,12 @@ FASTER: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def speed_up(net: nn.Module) -> nn.Module:
+def use_fast_modules(net: nn.Module) -> nn.Module:
     """Lets the modules of a net compute faster in training; returns the net.
 
     Only their classes change: parameters, hooks and the keys of the state dict are the same
     objects. Compiled or exported, they do what PyTorch's own do.
     """
     for module in net.modules():
-        module.__class__ = FASTER.get(type(module), type(module))
+        module.__class__ = FAST_MODULES.get(type(module), type(module))
     return net

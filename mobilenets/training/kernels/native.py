@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from mobilenets.cache import cache_folder
+from mobilenets.cache import cached
 
 SOURCE = Path(__file__).with_name("batchnorm.c")
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
@@ -46,10 +46,9 @@ def _load() -> ctypes.CDLL | None:
     if compiler is None:
         return None
     with suppress(OSError, AttributeError, subprocess.SubprocessError):
-        path = cache_folder() / f"kernels-{_fingerprint(compiler)}.so"
-        if not path.exists():
-            _compile(compiler, path)
-        loaded = ctypes.CDLL(str(path))
+        key = f"kernels-{_fingerprint(compiler)}"
+        with cached(key, ".so", partial(_compile, compiler)) as path:
+            loaded = ctypes.CDLL(str(path))
         for name, signature in SIGNATURES.items():
             function = getattr(loaded, name)
             function.argtypes, function.restype = signature, None
@@ -67,13 +66,10 @@ def _fingerprint(compiler: str) -> str:
 
 
 def _compile(compiler: str, path: Path) -> None:
-    """Under another name first, as other processes may look for it at this moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        compiled, linked = f"{folder}/kernels.o", f"{folder}/kernels.so"
-        for command in (
-            [compiler, *FLAGS, "-c", str(SOURCE), "-o", compiled],
-            [compiler, "-shared", compiled, "-o", linked, "-lm"],
-        ):
-            subprocess.run(command, capture_output=True, check=True, timeout=60)
-        Path(linked).replace(path)
+    """Compile the library `path`, as position-independent code for this processor."""
+    compiled = path.with_suffix(".o")
+    for command in (
+        [compiler, *FLAGS, "-c", str(SOURCE), "-o", str(compiled)],
+        [compiler, "-shared", str(compiled), "-o", str(path), "-lm"],
+    ):
+        subprocess.run(command, capture_output=True, check=True, timeout=60)

@@ -11,18 +11,18 @@ from pathlib import Path
 from zipfile import BadZipFile, is_zipfile
 
 from mobilenets.weights.files.foreign import READ, TF_CHECKPOINT, describe
-from mobilenets.weights.files.keras import read_keras_hdf5, read_keras_zip
-from mobilenets.weights.files.limits import Refused, check_size
-from mobilenets.weights.files.npz import read_npz
-from mobilenets.weights.files.safetensors import read_safetensors
-from mobilenets.weights.files.stored import Stored
-from mobilenets.weights.files.tfjs import read_tfjs
-from mobilenets.weights.files.torch import DAMAGED, read_torch
+from mobilenets.weights.files.keras_file import read_keras_hdf5, read_keras_zip
+from mobilenets.weights.files.limits import UnreadableFile, check_size
+from mobilenets.weights.files.npz_file import read_npz
+from mobilenets.weights.files.raw_weights import RawWeights
+from mobilenets.weights.files.safetensors_file import read_safetensors
+from mobilenets.weights.files.tfjs_file import read_tfjs
+from mobilenets.weights.files.torch_file import DAMAGED, read_torch
 from mobilenets.weights.files.zips import open_zip
 
 __all__ = ["Stored", "read_file"]
 
-Reader = Callable[[Path], Stored]
+Reader = Callable[[Path], RawWeights]
 
 # In a folder: TensorFlow.js keeps its weights beside this, Hugging Face calls them so.
 IN_FOLDERS = ("model.json", "model.safetensors", "pytorch_model.bin")
@@ -52,7 +52,7 @@ DAMAGE = (
 )
 
 
-def read_file(path: Path) -> Stored:
+def read_file(path: Path) -> RawWeights:
     """The weights in a file, or in a folder of TensorFlow.js or Hugging Face.
 
     Raises:
@@ -63,7 +63,7 @@ def read_file(path: Path) -> Stored:
         check_size(path.stat().st_size, "is")
         stored = _reader(path)(path)
         stored.check()
-    except Refused as error:
+    except UnreadableFile as error:
         raise ValueError(f"{path} {error}") from error.__cause__
     except ModuleNotFoundError as error:
         raise ValueError(
@@ -97,12 +97,12 @@ def _reader(path: Path) -> Reader:
         head = file.read(HEAD_BYTES)
     if head.startswith(ZIP):
         if b"/data.pkl" in head and not is_zipfile(path):  # torch.save's, and cut short
-            raise Refused(DAMAGED)
+            raise UnreadableFile(DAMAGED)
         return _zip_reader(path)
     for position, magic, reader in READERS:
         if head.startswith(magic, position):
             return reader
-    raise Refused(describe(path, head))
+    raise UnreadableFile(describe(path, head))
 
 
 def _zip_reader(path: Path) -> Reader:
@@ -110,11 +110,13 @@ def _zip_reader(path: Path) -> Reader:
     with open_zip(path) as archive:
         members = archive.namelist()
     if any(map(TORCHSCRIPT.fullmatch, members)):
-        raise Refused(
+        raise UnreadableFile(
             "is a TorchScript program, which is not opened: save its state_dict alone "
             "(torch.save(torch.jit.load(PATH).state_dict(), NEW_PATH)) and use that"
         )
     for pattern, every, reader in ZIP_READERS:
         if (all if every else any)(re.fullmatch(pattern, member) for member in members):
             return reader
-    raise Refused(f"is a zip archive of something else: if weights are in it, unpack it; {READ}")
+    raise UnreadableFile(
+        f"is a zip archive of something else: if weights are in it, unpack it; {READ}"
+    )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mobilenets.weights.files.limits import Refused
+from mobilenets.weights.files.limits import UnreadableFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def check_numbers(name: str, dtype: "np.dtype") -> None:
     """Refuses what PyTorch has no plain numbers for: text, objects, complex numbers, records."""
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
-        raise Refused(f"holds {name!r} as {dtype}, which is not read: save it as float32 numbers")
+        raise UnreadableFile(
+            f"holds {name!r} as {dtype}, which is not read: save it as float32 numbers"
+        )
 
 
 def to_tensor(name: str, array: "np.ndarray") -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from mobilenets.weights.files.arrays import check_numbers, to_tensor
-from mobilenets.weights.files.limits import Refused, check_count, check_size
+from mobilenets.weights.files.limits import UnreadableFile, check_count, check_size
 
 if TYPE_CHECKING:
     import h5py
@@ -46,7 +46,9 @@ def _check_heap(content: bytes, start: int) -> None:
         number, size = HEAP_OBJECT.unpack_from(content, place)
         whole = HEAP_OBJECT.size + -(-size // 8) * 8 if number else size
         if whole < HEAP_OBJECT.size or place + whole > end:
-            raise Refused("is a damaged HDF5 file (a heap of texts does not add up): get it again")
+            raise UnreadableFile(
+                "is a damaged HDF5 file (a heap of texts does not add up): get it again"
+            )
         place += whole
 
 
@@ -66,10 +68,10 @@ def list_datasets(root: "h5py.Group") -> "dict[str, h5py.Dataset]":
         for key in group.id:
             path = f"{prefix}{key.decode()}"
             if group.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
-                raise Refused(f"has a link to somewhere else at {path!r}, {SAVE_AGAIN}")
+                raise UnreadableFile(f"has a link to somewhere else at {path!r}, {SAVE_AGAIN}")
             child = group[key]
             if _address(child) in seen:
-                raise Refused(f"has the same object twice, once at {path!r}, {SAVE_AGAIN}")
+                raise UnreadableFile(f"has the same object twice, once at {path!r}, {SAVE_AGAIN}")
             seen.add(_address(child))
             if isinstance(child, h5py.Group):
                 waiting.append((f"{path}/", child))
@@ -95,7 +97,7 @@ def read_text(holder: "h5py.Group", name: str) -> str | None:
     attribute = holder.attrs.get_id(name)
     # A list of texts may name one long text again and again.
     if attribute.shape != () or h5py.check_string_dtype(attribute.dtype) is None:
-        raise Refused(f"has an attribute {name!r} that is not one text, {SAVE_AGAIN}")
+        raise UnreadableFile(f"has an attribute {name!r} that is not one text, {SAVE_AGAIN}")
     text = holder.attrs[name]
     return text.decode() if isinstance(text, bytes) else text
 
@@ -114,9 +116,9 @@ def _check_storage(path: str, dataset: "h5py.Dataset") -> None:
     """Refuses a data set whose values are elsewhere, may unpack to anything, or are missing."""
     how = dataset.id.get_create_plist()
     if dataset.is_virtual or how.get_external_count():
-        raise Refused(f"takes {path!r} from another file, {SAVE_AGAIN}")
+        raise UnreadableFile(f"takes {path!r} from another file, {SAVE_AGAIN}")
     if how.get_nfilters():
-        raise Refused(f"has {path!r} compressed, {SAVE_AGAIN}")
+        raise UnreadableFile(f"has {path!r} compressed, {SAVE_AGAIN}")
     check_size(_size(dataset), "would unpack to")
     if dataset.shape is None or dataset.id.get_storage_size() < _size(dataset):
-        raise Refused(f"has no values for {path!r}: it was cut short when it was written")
+        raise UnreadableFile(f"has no values for {path!r}: it was cut short when it was written")

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mobilenets.weights.files.limits import Refused
+from mobilenets.weights.files.limits import UnreadableFile
 
 # Where training scripts put the state dict: averages first, as those are what was evaluated.
 ENTRIES = (
@@ -61,7 +61,7 @@ def unwrap(state_dict: dict[Any, Any]) -> tuple[dict[str, Tensor], list[str]]:
         if name.endswith(COUNTER):
             ignored.append(key)
         elif name in origins:
-            raise Refused(
+            raise UnreadableFile(
                 f"holds both {origins[name]!r} and {key!r}, which are one name without their "
                 "prefixes: save the state dict of one net alone"
             )

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
-from mobilenets.weights.files.limits import Refused, check_count, check_ratio, check_size
+from mobilenets.weights.files.limits import UnreadableFile, check_count, check_ratio, check_size
 
 ENCRYPTED = 0x1  # bit of a member's flags
 
@@ -26,7 +26,7 @@ def open_zip(path: Path) -> Iterator[ZipFile]:
         for member in members:
             compressed = member.compress_type not in (ZIP_STORED, ZIP_DEFLATED)
             if compressed or member.flag_bits & ENCRYPTED:
-                raise Refused(
+                raise UnreadableFile(
                     f"holds {member.filename!r} encrypted or compressed by an unusual method: "
                     "write it as an ordinary zip archive"
                 )

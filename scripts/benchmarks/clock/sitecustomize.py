@@ -2,7 +2,7 @@
 
 Every Python that starts with this folder on PYTHONPATH imports this module first. Of the steps
 whose numbers $BENCHMARK_MARKS lists ("1,5,25") the ends are written to the file $BENCHMARK_CLOCK,
-one time.time() a line. All contenders are measured by this one clock.
+one time.time() a line. All systems are measured by this one clock.
 """
 
 import os

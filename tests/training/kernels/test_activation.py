@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobilenets.training.kernels import speed_up
+from mobilenets.training.kernels import use_fast_modules
 from mobilenets.training.kernels.activation import OutputReLU6
 
 
@@ -19,7 +19,7 @@ def test_relu6_has_the_output_and_the_gradients_of_pytorchs_to_the_bit(gradients
     for net in (plain, faster):
         net[1].weight.data.fill_(4.0)
         net[1].bias.data.fill_(2.0)
-    faster[2] = speed_up(faster[2])
+    faster[2] = use_fast_modules(faster[2])
     assert type(faster[2]) is OutputReLU6
     x = torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

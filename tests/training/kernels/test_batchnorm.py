@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mobilenets.models import ConvBNReLU
-from mobilenets.training.kernels import load_native, speed_up
+from mobilenets.training.kernels import load_native, use_fast_modules
 from mobilenets.training.kernels.batchnorm import FusedBatchNorm2d, FusedConvBNReLU
 
 PAIRS = {None: 0, "relu": 1, "relu6": 1, "hardswish": 0}  # activation -> kernels that hold it
@@ -29,7 +29,7 @@ def pair(activation="relu6", channels=7, **options):
     nn.init.uniform_(layer[1].weight, 0.5, 3.0)
     nn.init.uniform_(layer[1].bias, -1.0, 4.0)
     plain = layer.to(memory_format=torch.channels_last)
-    return copy.deepcopy(plain).double(), plain, speed_up(copy.deepcopy(plain))
+    return copy.deepcopy(plain).double(), plain, use_fast_modules(copy.deepcopy(plain))
 
 
 def maps(*shape, mean=3.0):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mobilenets.training.kernels import speed_up
+from mobilenets.training.kernels import use_fast_modules
 from mobilenets.training.kernels.convolution import SmallMapConv2d, depthwise_weight_grad
 
 GEOMETRIES = [
@@ -57,7 +57,7 @@ CONVS = {  # name -> the layer, the side of the map, what computes it
 def test_a_convolution_of_a_small_map_computes_what_pytorchs_does(gradients, name, monkeypatch):
     plain, size, way = copy.deepcopy(CONVS[name])
     plain = plain.to(memory_format=torch.channels_last)
-    faster = speed_up(copy.deepcopy(plain))
+    faster = use_fast_modules(copy.deepcopy(plain))
     assert type(faster) is SmallMapConv2d
     x = torch.randn(4, 8, size, size).to(memory_format=torch.channels_last)
 
@@ -78,5 +78,5 @@ def test_a_convolution_of_a_small_map_computes_what_pytorchs_does(gradients, nam
 def test_maps_that_are_not_channels_last_stay_as_they_lie():
     plain = nn.Conv2d(8, 16, 1, bias=False)
     x = torch.randn(4, 8, 2, 2)
-    output = speed_up(copy.deepcopy(plain))(x)
+    output = use_fast_modules(copy.deepcopy(plain))(x)
     assert output.is_contiguous() and torch.equal(output, plain(x))

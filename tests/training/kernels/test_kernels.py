@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from mobilenets.models import create_model
-from mobilenets.training.kernels import FASTER, load_native, speed_up
+from mobilenets.training.kernels import FAST_MODULES, load_native, use_fast_modules
 
 
 @pytest.fixture(params=[False, True], ids=["eager", "compiled"])
@@ -24,12 +24,12 @@ def compiled(request):
 def test_a_net_keeps_its_keys_parameters_and_pickled_state(name):
     net = create_model(name, width_mult=0.25, num_classes=5)
     keys, parameters = list(net.state_dict()), [id(p) for p in net.parameters()]
-    assert speed_up(net) is net
+    assert use_fast_modules(net) is net
     assert list(net.state_dict()) == keys
     assert [id(p) for p in net.parameters()] == parameters
     kinds = {type(module) for module in net.modules()}
-    assert kinds >= set(FASTER.values()) and not kinds & set(FASTER)
-    speed_up(net)  # a second time changes nothing
+    assert kinds >= set(FAST_MODULES.values()) and not kinds & set(FAST_MODULES)
+    use_fast_modules(net)  # a second time changes nothing
     assert {type(module) for module in net.modules()} == kinds
 
     file = io.BytesIO()
@@ -53,7 +53,7 @@ def test_a_net_learns_as_with_pytorchs_modules(name, compiled):
         net = create_model(name, width_mult=0.25, num_classes=5, dropout=0.0)
         net = net.to(memory_format=torch.channels_last)
         x, y = torch.randn(16, 3, 32, 32), torch.randint(5, (16,))
-        net = speed_up(net) if faster else net
+        net = use_fast_modules(net) if faster else net
         F.cross_entropy(net.to(dtype)(x.to(dtype)), y).backward()
         return torch.cat([p.grad.double().flatten() for p in net.parameters()])
 
@@ -64,7 +64,7 @@ def test_a_net_learns_as_with_pytorchs_modules(name, compiled):
 
 
 def test_a_compiler_and_an_exporter_see_pytorchs_modules():
-    net = speed_up(create_model("mobilenet_v2", width_mult=0.25, num_classes=5)).eval()
+    net = use_fast_modules(create_model("mobilenet_v2", width_mult=0.25, num_classes=5)).eval()
     exported = torch.export.export(net, (torch.randn(2, 3, 32, 32),))
     called = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
     assert any("conv2d" in name for name in called)

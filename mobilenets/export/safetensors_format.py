@@ -1,0 +1,25 @@
+"""Our own .safetensors: weights and the record that explains them (`mobilenets.save_model`)."""
+
+from pathlib import Path
+
+from mobilenets.export.exportable import Exportable, Runner, in_pytorch
+from mobilenets.weights import load_weights, save_model
+
+
+def write(model: Exportable, path: Path) -> None:
+    """Writes the weights as they were trained, BatchNorm not folded."""
+    weights = model.weights
+    save_model(
+        weights.build(),
+        path,
+        class_names=weights.class_names,
+        preprocessing=weights.preprocessing,
+        metrics=weights.metrics,
+        command=weights.command,
+        config=weights.config,
+    )
+
+
+def load(path: Path, num_threads: int | None = None) -> Runner:
+    """What runs a file in PyTorch, with the threads that torch has."""
+    return in_pytorch(load_weights(path).build())

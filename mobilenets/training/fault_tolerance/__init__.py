@@ -1,0 +1,1 @@
+"""What keeps a run alive: checkpoints, signals, several processes, bad losses, full machines."""
