@@ -1,9 +1,9 @@
-"""Entry points of torch.hub; for them alone torch and torchvision are enough.
+"""Entry points for torch.hub, which need only torch and torchvision.
 
 net = torch.hub.load("OWNER/mobilenets", "mobilenet_v2", weights="torchvision:IMAGENET1K_V2")
 """
 
-import typing  # classes and functions imported by name would be entry points
+import typing  # not `from typing import Any`: every callable in this file is an entry point
 
 from torch import nn
 
@@ -13,36 +13,34 @@ dependencies = ["torch", "torchvision"]
 
 
 def mobilenet_v1(weights: str | None = None, **options: typing.Any) -> nn.Module:
-    """MobileNetV1 (arXiv 1704.04861).
+    """Build MobileNetV1 (arXiv 1704.04861).
 
     Args:
-        weights: a file or run folder, or a name such as timm:mobilenetv1_100.ra4_e3600_r224_in1k
+        weights: a file, a run folder, or a name such as timm:mobilenetv1_100.ra4_e3600_r224_in1k
             (needs timm), hf:OWNER/REPO (needs huggingface_hub) or https://HOST/FILE#sha256=HEX;
-            None = a random start.
-        options: width_mult, num_classes and all others of mobilenets.MobileNetV1.
+            None = random weights.
+        options: those of mobilenets.MobileNetV1, such as width_mult and num_classes.
     """
     return mobilenets.create_model("mobilenet_v1", weights=weights, **options)
 
 
 def mobilenet_v2(weights: str | None = None, **options: typing.Any) -> nn.Module:
-    """MobileNetV2 (arXiv 1801.04381).
+    """Build MobileNetV2 (arXiv 1801.04381).
 
     Args:
-        weights: a file or run folder, or a name such as torchvision:IMAGENET1K_V2,
-            hf:OWNER/REPO (needs huggingface_hub) or https://HOST/FILE#sha256=HEX; None = a random
-            start.
-        options: width_mult, num_classes and all others of mobilenets.MobileNetV2.
+        weights: a file, a run folder, or a name such as torchvision:IMAGENET1K_V2,
+            hf:OWNER/REPO (needs huggingface_hub) or https://HOST/FILE#sha256=HEX; None = random
+            weights.
+        options: those of mobilenets.MobileNetV2, such as width_mult and num_classes.
     """
     return mobilenets.create_model("mobilenet_v2", weights=weights, **options)
 
 
 def load(path: str, **options: typing.Any) -> nn.Module:
-    """The trained net of a checkpoint, run folder or name of weights, in evaluation mode.
-
-    It carries its class_names and preprocessing.
+    """Load a trained net in evaluation mode, with its class_names and preprocessing.
 
     Args:
-        path: a file, a run folder or a name of weights.
-        options: as in mobilenets.load_model, such as num_classes for another head.
+        path: a file, a run folder, or a name as in `mobilenet_v2`.
+        options: those of mobilenets.load_model, such as num_classes for another classifier.
     """
     return mobilenets.load_model(path, **options)

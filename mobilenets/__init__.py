@@ -1,6 +1,6 @@
-"""MobileNetV1 and MobileNetV2: the nets, their weights, and the training of both.
+"""MobileNetV1 and MobileNetV2: the nets, their training and their weights.
 
-Names are imported when they are first used, so that `import mobilenets.config` costs no torch.
+Names are imported on first use, so that `import mobilenets.config` does not import torch.
 """
 
 from importlib import import_module
@@ -8,7 +8,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOME = {  # public name -> the module that defines it
+_MODULES = {  # public name -> the module to import it from
     "create_model": "mobilenets.weights",
     "list_models": "mobilenets.models",
     "MobileNetV1": "mobilenets.models",
@@ -24,13 +24,13 @@ _HOME = {  # public name -> the module that defines it
     "push_to_hub": "mobilenets.weights.push",
     "Predictor": "mobilenets.predict",
 }
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'mobilenets' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`import mobilenets.timm` makes the two nets available to `timm.create_model` by their names.
+"""The two nets for timm: importing this module lets `timm.create_model` build them by name.
 
     import timm
     import mobilenets.timm
@@ -6,7 +6,7 @@
     model = timm.create_model("mobilenet_v1", width_mult=0.5, num_classes=10)
     backbone = timm.create_model("mobilenet_v2", features_only=True, out_indices=(2, 3, 4))
 
-The options are those of `mobilenets.create_model`, and timm's names in_chans and drop_rate.
+The options are those of `mobilenets.create_model`; timm's names in_chans and drop_rate also work.
 """
 
 from inspect import signature
@@ -40,21 +40,21 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def mobilenet_v1(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`mobilenets.models.MobileNetV1`, or its maps with features_only=True."""
+    """Build `mobilenets.MobileNetV1`, or its feature maps with features_only=True."""
     return _build("mobilenet_v1", pretrained, **kwargs)
 
 
 @register_model
 def mobilenet_v2(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """`mobilenets.models.MobileNetV2`, or its maps with features_only=True."""
+    """Build `mobilenets.MobileNetV2`, or its feature maps with features_only=True."""
     return _build("mobilenet_v2", pretrained, **kwargs)
 
 
 def _build(name: str, pretrained: bool, features_only: bool = False, **kwargs: Any) -> nn.Module:
     if pretrained:
         raise ValueError(
-            f"no pretrained weights are published for {name}: use pretrained=False, and "
-            "checkpoint_path=... for weights of your own"
+            f"no pretrained weights are published for {name}: use pretrained=False, with "
+            "checkpoint_path=PATH for weights of your own"
         )
     if "in_channels" in kwargs:
         kwargs["in_chans"] = kwargs.pop("in_channels")
@@ -64,12 +64,12 @@ def _build(name: str, pretrained: bool, features_only: bool = False, **kwargs: A
 
     if features_only:
         kwargs.setdefault("feature_cfg", {"flatten_sequential": True})
-        kwargs.setdefault("out_indices", _all_maps(name, kwargs))
+        kwargs.setdefault("out_indices", _list_indices(name, kwargs))
     return build_model_with_cfg(build, name, False, features_only=features_only, **kwargs)
 
 
-def _all_maps(name: str, kwargs: dict[str, Any]) -> tuple[int, ...]:
-    """Indices of the maps of this net: five at the paper's strides, fewer at others."""
+def _list_indices(name: str, kwargs: dict[str, Any]) -> tuple[int, ...]:
+    """Return the indices of all feature maps: five at the paper's strides, fewer at others."""
     options = {key: kwargs[key] for key in signature(MODELS[name]).parameters if key in kwargs}
     with torch.device("meta"):
         return tuple(range(len(create_model(name, **options).feature_info)))

@@ -1,4 +1,4 @@
-"""torch.hub's entry points need torch and torchvision, and nothing else of the requirements."""
+"""torch.hub's entry points need none of the requirements but torch and torchvision."""
 
 import os
 import subprocess
@@ -25,9 +25,9 @@ OTHERS = [
 
 
 def run(code, folder):
-    """The lines that `code` prints where the other requirements are not installed.
+    """Return the lines that `code` prints without the other requirements.
 
-    torch.hub finds the repository under "me/mobilenets:main", as if it had been downloaded.
+    torch.hub finds the repository as "me/mobilenets:main", as if it had been downloaded.
     """
     (folder / "hub").mkdir()
     (folder / "hub" / "me_mobilenets_main").symlink_to(REPOSITORY)
@@ -44,7 +44,7 @@ def run(code, folder):
     return done.stdout.splitlines()
 
 
-def test_the_entry_points_build_and_load_nets_with_torch_and_torchvision_alone(tmp_path):
+def test_the_entry_points_build_and_load_nets_with_only_torch_and_torchvision(tmp_path):
     v1 = f"({str(REPOSITORY)!r}, 'mobilenet_v1', source='local', trust_repo=True"
     lines = run(
         f"net = torch.hub.load{v1}, width_mult=0.25, num_classes=10).eval()\n"

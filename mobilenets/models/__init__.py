@@ -1,4 +1,4 @@
-"""The zoo: MobileNetV1 and MobileNetV2, their blocks, and their cost. Needs torch only."""
+"""MobileNetV1 and MobileNetV2, their blocks and their cost, with torch as the only dependency."""
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -33,7 +33,7 @@ __all__ = [
     "make_divisible",
 ]
 
-# To add a net of your own, add a line: its name, and what builds it from keyword options.
+# To add a net, add a line: its name, and a class or function that builds it from its options.
 MODELS: dict[str, Callable[..., MobileNet]] = {
     "mobilenet_v1": MobileNetV1,
     "mobilenet_v2": MobileNetV2,
@@ -41,10 +41,11 @@ MODELS: dict[str, Callable[..., MobileNet]] = {
 
 
 def create_model(name: str, **options: Any) -> MobileNet:
-    """Build the net `name` (see `list_models`) with the options of its constructor.
+    """Build the net `name` (see `list_models`) with these options of its constructor.
 
     Raises:
-        ValueError: an unknown name or option, with the nearest valid one; an option out of range.
+        ValueError: the name or an option is unknown (the message suggests the most similar one), or
+            an option is out of range.
     """
     check_choice("model", name, MODELS)
     for option in options:
@@ -53,5 +54,5 @@ def create_model(name: str, **options: Any) -> MobileNet:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names that `create_model` knows and that match a shell pattern such as "*v2", sorted."""
+    """Return the sorted names of `create_model` that match a shell pattern such as "*v2"."""
     return sorted(name for name in MODELS if fnmatchcase(name, pattern))

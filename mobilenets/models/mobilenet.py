@@ -1,36 +1,36 @@
-"""What both nets share: features, global average pooling, classifier; strides and dilation."""
+"""The base class of the nets, and their strides and dilation."""
 
 import json
 import math
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mobilenets.choices import check_choice
-from mobilenets.models.blocks import ACTIVATIONS, check_ints, check_number
+from mobilenets.net_options import OutputStride, StridePreset, check_options
+from mobilenets.ranges import check_ints
 
-OUTPUT_STRIDES = (32, 16, 8)
-STRIDE_PRESETS = ("imagenet", "cifar")
+MAX_STRIDE = max(get_args(OutputStride))  # of the last map
 
 
 class MobileNet(nn.Module):
-    """features -> global average pooling -> dropout -> linear classifier.
+    """A net of features, global average pooling, dropout and a linear classifier.
 
-    A subclass builds the layers of `features` and states the paper's numbers.
+    A subclass builds the layers of `features` from its paper's table.
 
     Attributes:
         name: the net's name in `create_model`.
         options: every constructor argument in plain JSON types;
             `create_model(model.name, **model.options)` builds the same net again.
-        num_features: channels of the pooled vector that the classifier reads.
-        feature_info: one dict for each map of `forward_intermediates`: its channels (num_chs),
-            its stride (reduction), the layer that gives it (module). These are timm's keys.
-        class_names, preprocessing, metrics: what the file of trained weights says of classes,
-            images and figures (`mobilenets.weights.Weights`); empty without one.
-        weights_report: what became of its tensors (`mobilenets.weights.Report`); None without one.
+        num_features: size of the pooled vector that the classifier reads.
+        feature_info: a dict for each map of `forward_intermediates` with timm's keys: its channels
+            (num_chs), its stride (reduction) and the layer that outputs it (module).
+        class_names, preprocessing, metrics: read from the weights file, as in
+            `mobilenets.weights.Weights`; empty if the net has random weights.
+        weights_report: the `mobilenets.weights.Report` of loading that file; None without one.
     """
 
     name: str
@@ -57,20 +57,20 @@ class MobileNet(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """Number of logits; 0 = no classifier."""
+        """The number of logits; 0 = no classifier."""
         return self.options["num_classes"]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, in_channels, H, W) -> logits (N, num_classes)."""
+        """(N, in_channels, H, W) -> logits (N, num_classes)."""
         x = self.forward_features(x)  # (N, num_features, H / 32, W / 32)
         return self.forward_head(x)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images (N, in_channels, H, W) -> the last map (N, num_features, H / 32, W / 32)."""
+        """(N, in_channels, H, W) -> the last map (N, num_features, H / 32, W / 32)."""
         return self.features(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last map -> logits (N, num_classes), or with pre_logits (N, num_features)."""
+        """The last map -> logits (N, num_classes), or (N, num_features) with pre_logits."""
         x = F.adaptive_avg_pool2d(x, 1).flatten(1)  # (N, C, H, W) -> (N, C)
         return x if pre_logits else self.classifier(x)
 
@@ -83,53 +83,53 @@ class MobileNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """The last map of each resolution, for detection and segmentation heads.
+        """Return the last map at each resolution, for detection and segmentation heads.
 
-        Called as timm's method of this name. With the paper's strides there are five maps, at
-        strides 2, 4, 8, 16 and 32; `feature_info` describes them.
+        The signature is that of timm's `forward_intermediates`. With the paper's strides there are
+        five maps, at strides 2, 4, 8, 16 and 32; `feature_info` describes them.
 
         Args:
             x: images (N, in_channels, H, W).
-            indices: which maps: None = all, n = the last n, or a list, where -1 is the last.
-            norm: accepted as timm passes it; changes nothing, all maps are normalised.
-            stop_early: leave out the layers after the last map asked for.
-            output_fmt: "NCHW", the only format of a convolutional net.
-            intermediates_only: return the maps alone.
+            indices: which maps: None = all, n = the last n, or a list of indices.
+            norm: ignored, because all maps are normalised.
+            stop_early: skip the layers after the last of these maps.
+            output_fmt: "NCHW" only.
+            intermediates_only: return only the maps.
 
         Returns:
-            (`forward_features(x)`, maps), or the maps; maps are in the order of the net.
+            (`forward_features(x)`, maps), or only the maps. Maps are in the net's order.
 
         Raises:
             ValueError: an index out of range, another format, or stop_early without
-                intermediates_only (the last map of the net would be missing).
+                intermediates_only, which would lack the net's last map.
         """
         if output_fmt != "NCHW":
-            raise ValueError(f'output_fmt={output_fmt!r} is not available: use "NCHW"')
+            raise ValueError(f'output_fmt={output_fmt!r} is not supported: use "NCHW"')
         if stop_early and not intermediates_only:
             raise ValueError("stop_early=True needs intermediates_only=True")
-        wanted = self._feature_modules(indices)
+        modules = self._feature_modules(indices)
         maps: list[Tensor] = []
         for i, layer in enumerate(self.features):
             x = layer(x)
-            if f"features.{i}" in wanted:
+            if f"features.{i}" in modules:
                 maps.append(x)
-            if stop_early and len(maps) == len(wanted):
+            if stop_early and len(maps) == len(modules):
                 break
         return maps if intermediates_only else (x, maps)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Patterns that sort the parameters' names by layer, for timm's layer-wise functions.
+        """Return timm's patterns that group the parameters by layer.
 
-        What no pattern matches, the classifier, is timm's last layer.
+        The classifier, which no pattern matches, becomes timm's last group.
 
         Args:
-            coarse: accepted as timm passes it; changes nothing.
+            coarse: ignored: there is only one level of layers.
         """
         return {"stem": r"^features\.0\.", "blocks": r"^features\.(\d+)\."}
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a new one, on the same device; 0 = none, as in timm."""
-        check_ints(0, num_classes=num_classes)
+        """Replace the classifier with an untrained one on the same device; 0 = none, as in timm."""
+        check_options(num_classes=num_classes)
         self.options["num_classes"] = num_classes
         weight = next(self.parameters())
         self.classifier = self._make_classifier().to(weight.device, weight.dtype)
@@ -144,7 +144,7 @@ class MobileNet(nn.Module):
         return nn.Sequential(nn.Dropout(self.options["dropout"]), linear)
 
     def _init_weights(self) -> None:
-        """Convolutions N(0, 2 / fan-out), norms 1 and 0: as torchvision publishes MobileNetV2."""
+        """Initialise as torchvision does: convolutions N(0, 2 / fan-out), norms 1 and 0."""
         for module in self.features.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -153,7 +153,7 @@ class MobileNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def _feature_modules(self, indices: int | Sequence[int] | None) -> set[str]:
-        """Names of the layers that give the maps `indices`."""
+        """Return the names of the layers that output the maps `indices`."""
         count = len(self.feature_info)
         if indices is None:
             indices = count
@@ -162,87 +162,57 @@ class MobileNet(nn.Module):
             indices = range(-indices, 0)
         for i in indices:
             if not -count <= i < count:
-                raise ValueError(f"there are {count} maps, number {i} is not one of them")
+                raise ValueError(f"map {i} does not exist: there are {count} maps")
         return {self.feature_info[i]["module"] for i in indices}
 
 
-def check_options(
-    *,
-    num_classes: int,
-    in_channels: int,
-    width_mult: float,
-    dropout: float,
-    activation: str,
-    bn_eps: float,
-    bn_momentum: float,
-    output_stride: int,
-    divisor: int,
-    **_: Any,
-) -> None:
-    """ValueError for the first of the two nets' common options that is out of range.
-
-    The names of padding and conv are checked by the blocks, the strides by `resolve_strides`.
-    """
-    check_ints(0, num_classes=num_classes)
-    check_ints(1, in_channels=in_channels, divisor=divisor)
-    check_number("width_mult", width_mult, above=0)
-    check_number("bn_eps", bn_eps, above=0)
-    check_choice("activation", activation, ACTIVATIONS)
-    for option, value in (("dropout", dropout), ("bn_momentum", bn_momentum)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"{option}={value!r} must be a number from 0 to 1")
-    if output_stride not in OUTPUT_STRIDES:
-        raise ValueError(f"output_stride={output_stride!r} must be one of 32, 16 and 8")
-
-
-def resolve_strides(strides: str | Sequence[int], published: Sequence[int]) -> list[int]:
-    """The stem's stride, then one for each block (V1) or stage (V2).
+def resolve_strides(strides: StridePreset | Sequence[int], published: Sequence[int]) -> list[int]:
+    """Return the stem's stride, then one for each block (V1) or stage (V2).
 
     Args:
         strides: "imagenet" = `published`; "cifar" = for 32 x 32 images: the stem and the first
-            block or stage that has a stride keep the size, so that the last map is 4 x 4; or
-            the strides themselves, as many as `published`.
+            block or stage with a stride above 1 get 1, so that the last map is 4 x 4; or the
+            strides themselves, as many as `published`.
         published: the strides of the paper.
 
-    For V2 "cifar" gives 1, then 1 1 2 2 1 2 1 for the stages: the strides of
+    For V2 "cifar" means 1, then 1 1 2 2 1 2 1 for the stages: the strides of
     kuangliu/pytorch-cifar, chenyaofo/pytorch-cifar-models, huyvnphan/PyTorch_CIFAR10 and
-    zeiss-microscopy/BSConv. For V1 it gives 1, then 64: 1, 128: 1 1, 256: 2 1, 512: 2 1 1 1 1 1,
-    1024: 2 1, which are BSConv's. kuangliu's V1 has one stride more and a last map of 2 x 2. At
-    equal multiply-adds the larger map needs a quarter of the parameters: on CIFAR-10 BSConv's
-    README has 92.44 % for width 0.5 (47 M MACs, 0.82 M parameters), kuangliu's issue #112 has
-    92.35 % for width 1.0 (46 M MACs, 3.2 M parameters).
+    zeiss-microscopy/BSConv. For V1 it means 1, then 64: 1, 128: 1 1, 256: 2 1, 512: 2 1 1 1 1 1,
+    1024: 2 1, which are BSConv's. kuangliu's V1 has one more stride of 2 and a last map of 2 x 2.
+    At equal multiply-adds the larger map needs a quarter of the parameters: on CIFAR-10, BSConv's
+    README reports 92.44 % for width 0.5 (47 M MACs, 0.82 M parameters), and kuangliu's issue #112
+    reports 92.35 % for width 1.0 (46 M MACs, 3.2 M parameters).
 
     Raises:
-        ValueError: an unknown preset, another number of strides, or strides that multiply to more
-            than 32.
+        ValueError: an unknown preset, the wrong number of strides, or a product above 32.
     """
     if isinstance(strides, str) or not isinstance(strides, Sequence):
-        check_choice("strides", strides, STRIDE_PRESETS)
+        check_choice("strides", strides, get_args(StridePreset))
     resolved = list(published if isinstance(strides, str) else strides)
     if strides == "cifar":
         for i in [i for i, stride in enumerate(published) if stride > 1][:2]:
             resolved[i] = 1
     if len(resolved) != len(published):
         raise ValueError(
-            f"strides={resolved} has {len(resolved)} numbers, this net takes {len(published)}, the "
-            'stem\'s first; or name a preset, "imagenet" or "cifar"'
+            f"strides={resolved} has {len(resolved)} numbers, but this net takes "
+            f'{len(published)}, the stem\'s first: give as many, or "imagenet" or "cifar"'
         )
     for stride in resolved:
         check_ints(1, strides=stride)
-    if math.prod(resolved) > max(OUTPUT_STRIDES):
+    if math.prod(resolved) > MAX_STRIDE:
         raise ValueError(
-            f"strides={resolved} multiply to {math.prod(resolved)}: these nets end at a stride of "
-            f"{max(OUTPUT_STRIDES)} or less, so set more of them to 1"
+            f"the product of strides={resolved} is {math.prod(resolved)}, but these nets allow at "
+            f"most {MAX_STRIDE}: set more of them to 1"
         )
     return resolved
 
 
 def dilate(strides: Sequence[int], output_stride: int) -> list[tuple[int, int]]:
-    """(stride, dilation) of each layer, so that the last map has at most stride `output_stride`.
+    """Return the (stride, dilation) of each layer that keep the last map at `output_stride`.
 
-    A layer whose stride would exceed it keeps its input's size and dilation, and the layers after
-    it are dilated by its stride: their kernels then see what they would have seen, so the weights
-    still fit. The rule of TF-slim and timm.
+    A layer whose stride would exceed it gets stride 1, and the layers after it are dilated by the
+    stride it had. Their kernels then cover the same pixels, so trained weights still fit. This is
+    the rule of TF-slim and timm.
     """
     plan, reached, dilation = [], 1, 1
     for stride in strides:
@@ -258,11 +228,11 @@ def dilate(strides: Sequence[int], output_stride: int) -> list[tuple[int, int]]:
 def describe_features(
     channels: Sequence[int], strides: Sequence[int], plan: Sequence[tuple[int, int]]
 ) -> list[dict[str, Any]]:
-    """`feature_info`: the last layer before each stride, and the last of all.
+    """Return `feature_info`: the last layer at each resolution.
 
     Args:
         channels: output channels of each layer of `features`, the stem's first.
-        strides: their strides before dilation, so that dilated nets have the same maps.
+        strides: their strides before dilation: a dilated net has as many maps as a plain one.
         plan: their (stride, dilation).
     """
     info, reduction = [], 1

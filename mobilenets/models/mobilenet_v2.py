@@ -1,4 +1,4 @@
-"""MobileNetV2: inverted residuals with linear bottlenecks.
+"""MobileNetV2, a stack of inverted residuals with linear bottlenecks.
 
 Reference: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
 arXiv 1801.04381.
@@ -10,23 +10,22 @@ from typing import Any
 
 from torch import nn
 
-from mobilenets.models.blocks import (
-    ConvBNReLU,
-    InvertedResidual,
-    check_ints,
-    check_number,
-    make_divisible,
-)
-from mobilenets.models.mobilenet import (
-    MobileNet,
+from mobilenets.models.blocks import ConvBNReLU, InvertedResidual, make_divisible
+from mobilenets.models.mobilenet import MobileNet, describe_features, dilate, resolve_strides
+from mobilenets.net_options import (
+    Activation,
+    Bottleneck,
+    OutputStride,
+    Padding,
+    Residual,
+    SpatialConv,
+    StridePreset,
     check_options,
-    describe_features,
-    dilate,
-    resolve_strides,
 )
+from mobilenets.ranges import check_ints, check_number
 
-# Table 2. The stem, a 3x3 convolution: (channels, stride). The stages, the paper's (t, c, n, s):
-# (expand_ratio, channels, num_blocks, stride of the first block). The head, a 1x1 convolution.
+# Table 2. The stem, a 3x3 convolution, as (channels, stride). The stages, as the paper's (t, c, n,
+# s): (expand_ratio, channels, num_blocks, stride of the first block). The head, a 1x1 convolution.
 STEM = (32, 2)
 STAGES = (
     (1, 16, 1, 1),
@@ -44,29 +43,30 @@ class MobileNetV2(MobileNet):
     """MobileNetV2 and the variants of its paper. The state-dict keys are torchvision's.
 
     Args:
-        num_classes: logits; 0 = no classifier, the pooled vector is the output.
+        num_classes: number of logits; 0 = no classifier, the net returns the pooled vector.
         in_channels: channels of the images.
-        width_mult: all channels times this, in multiples of `divisor`; the last 1280 only above 1.
-        dropout: probability, before the classifier (TF-slim: keep 0.8).
-        activation: a name of `blocks.ACTIVATIONS`.
+        width_mult: multiplies all channels, which stay multiples of `divisor`; the last layer's
+            1280 channels only if it is above 1.
+        dropout: probability of dropout before the classifier (TF-slim: keep 0.8).
+        activation: a key of `blocks.ACTIVATIONS`.
         bn_eps: added to the variance; 1e-3 for weights from TensorFlow or Keras.
-        bn_momentum: weight of the new batch in the running statistics.
-        padding: "symmetric", or "same" as TensorFlow, for weights from there.
-        output_stride: 32; at 16 or 8 the strides beyond it become dilations, same weights.
-        strides: "imagenet" = the stem's 2 and those of `stages`; "cifar" for 32 x 32 images
-            (`resolve_strides` says why); or a list: the stem's, then one for each stage.
+        bn_momentum: weight of a batch in the running statistics.
+        padding: "symmetric", or "same" for weights from TensorFlow.
+        output_stride: at 16 or 8, dilation replaces the strides beyond it; the weights still fit.
+        strides: "imagenet", the stem's 2 and the strides of `stages`; "cifar" for 32 x 32 images
+            (see `resolve_strides`); or a list, the stem's stride first, then one for each stage.
         conv: the spatial convolution of the blocks, "depthwise", "full", "grouped" or
             "separable": see `DepthwiseSeparableConv`.
-        channels_per_group: with conv="grouped": channels that a spatial kernel sees.
+        channels_per_group: channels that a spatial kernel sees; for conv="grouped" only.
         stages: rows of (t, c, n, s): expand_ratio, channels, number of blocks, stride of the first.
         bottleneck: "linear", or "relu6" for Figure 6a's nonlinearity after the projection.
-        residual: "bottleneck", "expansion" or "none": Figure 6b, see `InvertedResidual`.
-        divisor: of the channels of every layer (torchvision: round_nearest).
+        residual: "bottleneck", "expansion" or "none", as in Figure 6b: see `InvertedResidual`.
+        divisor: the channels of every layer are multiples of it (torchvision: round_nearest).
 
     Raises:
-        ValueError: an option out of range, or two that contradict each other.
+        ValueError: an option is out of range, or two options contradict each other.
 
-    Reference: arXiv 1801.04381, Table 2; the width of the last layer: section 4.
+    Reference: arXiv 1801.04381, Table 2; width of the last layer: section 4.
     """
 
     name = "mobilenet_v2"
@@ -78,24 +78,24 @@ class MobileNetV2(MobileNet):
         width_mult: float = 1.0,
         *,
         dropout: float = 0.2,
-        activation: str = "relu6",
+        activation: Activation = "relu6",
         bn_eps: float = 1e-5,
         bn_momentum: float = 0.1,
-        padding: str = "symmetric",
-        output_stride: int = 32,
-        strides: str | Sequence[int] = "imagenet",
-        conv: str = "depthwise",
+        padding: Padding = "symmetric",
+        output_stride: OutputStride = 32,
+        strides: StridePreset | Sequence[int] = "imagenet",
+        conv: SpatialConv = "depthwise",
         channels_per_group: int | None = None,
-        stages: Sequence[Sequence[int]] = STAGES,
-        bottleneck: str = "linear",
-        residual: str = "bottleneck",
+        stages: Sequence[tuple[float, int, int, int]] = STAGES,
+        bottleneck: Bottleneck = "linear",
+        residual: Residual = "bottleneck",
         divisor: int = 8,
     ):
-        options = dict(locals())  # all arguments, for model.options
+        options = dict(locals())  # every argument, for model.options
         check_options(**options)
         check_stages(stages)
         stage_strides = resolve_strides(strides, [STEM[1], *(s for *_, s in stages)])
-        blocks = [  # (expand_ratio, channels, stride), one row for each block
+        blocks = [  # (expand_ratio, channels, stride) of each block
             (t, make_divisible(c * width_mult, divisor), stride if i == 0 else 1)
             for (t, c, n, _), stride in zip(stages, stage_strides[1:], strict=True)
             for i in range(n)
@@ -136,10 +136,10 @@ class MobileNetV2(MobileNet):
         )
 
 
-def check_stages(stages: Sequence[Sequence[int]]) -> None:
-    """ValueError for the first row of `stages` that is not (t, c, n, s)."""
+def check_stages(stages: Sequence[Sequence[object]]) -> None:
+    """Raise ValueError for the first row of `stages` that is not (t, c, n, s)."""
     if not isinstance(stages, Sequence) or not stages:
-        raise ValueError(f"stages={stages!r} must be a list of at least one row (t, c, n, s)")
+        raise ValueError(f"stages={stages!r} must be a list of one or more rows (t, c, n, s)")
     for row in stages:
         if not isinstance(row, Sequence) or len(row) != 4:
             raise ValueError(f"stages: {row!r} is not a row of four numbers (t, c, n, s)")

@@ -1,4 +1,4 @@
-"""The tables of the two papers: what they print for each net, and which net of ours it is.
+"""The tables of the two papers, with the options that rebuild each of their nets.
 
 References: V1 = arXiv 1704.04861 ("MobileNets"), V2 = arXiv 1801.04381 ("MobileNetV2").
 """
@@ -11,7 +11,7 @@ from typing import Any
 class Published:
     """One row of a table, with the digits that the paper prints.
 
-    `model` and `options` rebuild the net with `create_model`; other people's nets have model None.
+    `create_model(model, **options)` rebuilds the net; the nets of other papers have model None.
     """
 
     label: str
@@ -37,7 +37,7 @@ def _v2(width_mult: float, params: float, macs: float, top1: float) -> Published
 
 PAPERS = {"v1": "arXiv 1704.04861", "v2": "arXiv 1801.04381"}
 
-# (label, parameters in millions, multiply-adds in millions, ImageNet top-1 in %): as printed.
+# (label, parameters in millions, multiply-adds in millions, ImageNet top-1 in %), as printed.
 TABLES: dict[str, tuple[Published, ...]] = {
     "v1-table-4": (  # depthwise separable against full convolutions
         _v1("Conv MobileNet", 29.3, 4866, 71.7, conv="full"),  # 4866.3 without the classifier
@@ -69,18 +69,18 @@ TABLES: dict[str, tuple[Published, ...]] = {
         Published("Squeezenet", 1.25, 1700, 57.5, None),
         Published("AlexNet", 60, 720, 57.2, None),
     ),
-    "v2-table-4": (  # ImageNet; its MobileNetV1 has 575 where the V1 paper prints 569
+    "v2-table-4": (  # ImageNet; it prints 575 for MobileNetV1, the V1 paper 569
         _v1("MobileNetV1", 4.2, 575, 70.6),
         Published("ShuffleNet (1.5)", 3.4, 292, 71.5),
         Published("ShuffleNet (x2)", 5.4, 524, 73.7),
         Published("NasNet-A", 5.3, 564, 74.0),
         _v2(1.0, 3.4, 300, 72.0),
-        _v2(1.4, 6.9, 585, 74.7),  # 6.9 equals no implementation: TF-slim's has 6.06 without norms
+        _v2(1.4, 6.9, 585, 74.7),  # no implementation has 6.9: TF-slim's has 6.06 without norms
     ),
 }
 
-# ImageNet top-1 in % of the checkpoints that the authors gave away (float, one crop), by width
-# multiplier and resolution: their curves, where the papers' tables have single nets.
+# ImageNet top-1 in % of the checkpoints that the authors published (float, one crop), by width
+# multiplier and resolution. The papers' tables have only a few of these nets.
 # Reference: github.com/tensorflow/models, research/slim/nets.
 ZOO_RESOLUTIONS = (224, 192, 160, 128, 96)
 ZOO: dict[str, tuple[str, dict[float, tuple[float, ...]]]] = {
@@ -108,14 +108,14 @@ ZOO: dict[str, tuple[str, dict[float, tuple[float, ...]]]] = {
 
 
 def find_top1(model: str, width: float, resolution: int) -> tuple[float, str] | tuple[None, None]:
-    """(ImageNet top-1 in %, source) that the authors published for a net, or (None, None).
+    """Return (ImageNet top-1 in %, source) that the authors published for a net, or (None, None).
 
-    From `ZOO`, so that widths and resolutions compare; what it lacks is from the papers' tables.
+    `ZOO` comes first, so that widths and resolutions compare, then the papers' tables.
     """
     source, widths = ZOO.get(model, ("", {}))
-    figures = dict(zip(ZOO_RESOLUTIONS, widths.get(width, ()), strict=False))
-    if resolution in figures:
-        return figures[resolution], source
+    top1 = dict(zip(ZOO_RESOLUTIONS, widths.get(width, ()), strict=False))
+    if resolution in top1:
+        return top1[resolution], source
     table, row = find_published(model, resolution, {"width_mult": width})
     if row is None or table is None:
         return None, None
@@ -126,7 +126,7 @@ def find_top1(model: str, width: float, resolution: int) -> tuple[float, str] | 
 def find_published(
     model: str, resolution: int, options: dict[str, Any]
 ) -> tuple[str, Published] | tuple[None, None]:
-    """(table, row) of the first table that has this net at this resolution, or (None, None)."""
+    """Return (table, row) of the first table with this net and resolution, or (None, None)."""
     for table, rows in TABLES.items():
         for row in rows:
             if (row.model, row.resolution, row.options) == (model, resolution, options):

@@ -9,8 +9,8 @@ from mobilenets.models.blocks import (
     ConvBNReLU,
     DepthwiseSeparableConv,
     InvertedResidual,
+    count_groups,
     make_divisible,
-    spatial_groups,
 )
 
 
@@ -80,7 +80,7 @@ def test_every_activation_trains(name):
 @pytest.mark.parametrize("kernel_size", [2, 3, 4, 5])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_same_padding_is_tensorflows(size, kernel_size, stride, dilation):
+def test_same_padding_is_that_of_tensorflow(size, kernel_size, stride, dilation):
     layer = ConvBNReLU(2, 3, kernel_size, stride, dilation=dilation, padding="same")
     x = torch.randn(1, 2, size, size + 1)
     pads = [tf_same_pad(s, kernel_size, stride, dilation) for s in (size, size + 1)]
@@ -135,7 +135,7 @@ def test_separable_equals_depthwise_with_kernels_of_rank_1(
 
 @pytest.mark.parametrize("kernels_per_layer", [1, 2, 3])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_kernels_of_one_channel_stand_together(kernels_per_layer, stride):
+def test_kernels_of_one_channel_are_adjacent(kernels_per_layer, stride):
     block = DepthwiseSeparableConv(4, 5, 3, stride, kernels_per_layer)
     weight = block.depthwise[0].weight.detach().numpy()
     assert weight.shape == (4 * kernels_per_layer, 1, 3, 3)
@@ -191,7 +191,7 @@ def test_depthwise_separable_is_depthwise_then_pointwise():
     ("in_channels", "out_channels", "stride", "shortcut"),
     [(4, 4, 1, True), (4, 4, 2, False), (4, 6, 1, False), (4, 6, 2, False)],
 )
-def test_shortcut_is_where_the_shapes_agree(in_channels, out_channels, stride, shortcut):
+def test_a_block_has_a_shortcut_if_the_shapes_agree(in_channels, out_channels, stride, shortcut):
     block = InvertedResidual(in_channels, out_channels, stride, expand_ratio=6).eval()
     x = torch.randn(1, in_channels, 8, 8)
     expected = block.conv(x) + x if shortcut else block.conv(x)
@@ -206,7 +206,7 @@ def test_shortcut_can_be_forbidden():
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 2), (4, 6, 1)])
-def test_an_impossible_shortcut_is_refused(shape):
+def test_an_impossible_shortcut_is_rejected(shape):
     with pytest.raises(ValueError, match="use_residual=True is impossible"):
         InvertedResidual(*shape, 6, use_residual=True)
 
@@ -218,12 +218,12 @@ def test_a_kernel_that_changes_the_size_has_no_shortcut():
         InvertedResidual(4, 4, 1, 6, kernel_size=4, use_residual=True)
 
 
-def test_expansion_is_left_out_at_ratio_1():
+def test_expansion_is_omitted_at_ratio_1():
     keys = [key for key in InvertedResidual(4, 6, 1, 1).state_dict() if key.endswith("weight")]
     assert keys == ["conv.0.0.weight", "conv.0.1.weight", "conv.1.weight", "conv.2.weight"]
 
 
-def test_projection_is_linear_unless_relu6_is_asked_for():
+def test_projection_is_linear_unless_the_bottleneck_is_relu6():
     x = torch.randn(2, 4, 8, 8)
     linear = InvertedResidual(4, 6, 1, 6).eval()
     clipped = InvertedResidual(4, 6, 1, 6, bottleneck="relu6", activation="silu").eval()
@@ -240,7 +240,7 @@ def test_relu6_bottleneck_comes_before_the_addition():
 
 
 @pytest.mark.parametrize("expand_ratio", [1, 6])
-def test_expansion_shortcut_joins_the_expanded_maps(expand_ratio):
+def test_expansion_shortcut_connects_the_expanded_maps(expand_ratio):
     block = InvertedResidual(4, 4, 1, expand_ratio, residual="expansion").eval()
     x = torch.randn(1, 4, 8, 8)
     *expand, spatial, project, norm = block.conv
@@ -249,14 +249,14 @@ def test_expansion_shortcut_joins_the_expanded_maps(expand_ratio):
     assert torch.equal(block(x), norm(project(expanded + spatial(expanded))))
 
 
-def test_expansion_shortcut_is_where_the_default_one_is_and_can_be_forced_elsewhere():
+def test_expansion_shortcut_replaces_the_default_one_and_can_be_forced_elsewhere():
     assert not InvertedResidual(4, 6, 1, 6, residual="expansion").use_residual
     assert InvertedResidual(4, 6, 1, 6, use_residual=True, residual="expansion").use_residual
     with pytest.raises(ValueError, match="impossible"):
         InvertedResidual(4, 4, 2, 6, use_residual=True, residual="expansion")
 
 
-def test_residual_none_has_no_shortcut_and_can_not_be_forced():
+def test_residual_none_has_no_shortcut_and_forbids_a_forced_one():
     assert not InvertedResidual(4, 4, 1, 6, residual="none").use_residual
     with pytest.raises(ValueError, match="contradicts"):
         InvertedResidual(4, 4, 1, 6, use_residual=True, residual="none")
@@ -291,10 +291,10 @@ def test_make_divisible_agrees_with_torchvision(width_mult):
     assert all(make_divisible(c) >= 0.9 * c and make_divisible(c) % 8 == 0 for c in channels)
 
 
-def test_spatial_groups():
-    assert spatial_groups("depthwise", 32) == spatial_groups("separable", 32) == 32
-    assert spatial_groups("full", 32) == 1
-    assert spatial_groups("grouped", 32, 8) == 4
+def test_count_groups():
+    assert count_groups("depthwise", 32) == count_groups("separable", 32) == 32
+    assert count_groups("full", 32) == 1
+    assert count_groups("grouped", 32, 8) == 4
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_spatial_groups():
     [
         (lambda: ConvBNReLU(3, 4, activation="HardSwisch"), "did you mean hardswish"),
         (lambda: ConvBNReLU(3, 4, padding="Same"), "did you mean same"),
-        (lambda: ConvBNReLU(3, 4, stride=0), "stride=0 must be an integer of at least 1"),
+        (lambda: ConvBNReLU(3, 4, stride=0), r"stride=0 must be an integer \(at least 1\)"),
         (lambda: ConvBNReLU(3, 4, kernel_size=1.5), "kernel_size=1.5"),
         (lambda: DepthwiseSeparableConv(3, 4, conv="group"), "did you mean grouped"),
         (lambda: DepthwiseSeparableConv(3, 4, conv="grouped"), "needs channels_per_group"),
@@ -310,9 +310,9 @@ def test_spatial_groups():
             lambda: DepthwiseSeparableConv(8, 4, conv="grouped", channels_per_group=3),
             "channels_per_group=3 does not divide 8",
         ),
-        (lambda: DepthwiseSeparableConv(8, 4, channels_per_group=4), 'only with conv="grouped"'),
+        (lambda: DepthwiseSeparableConv(8, 4, channels_per_group=4), 'only for conv="grouped"'),
         (lambda: DepthwiseSeparableConv(3, 4, kernels_per_layer=0), "kernels_per_layer=0"),
-        (lambda: InvertedResidual(4, 4, 1, 0), "expand_ratio=0 must be a number above 0"),
+        (lambda: InvertedResidual(4, 4, 1, 0), r"expand_ratio=0 must be a number \(above 0\)"),
         (lambda: InvertedResidual(4, 4, 1, 6, bottleneck="relu"), "did you mean relu6"),
         (lambda: InvertedResidual(4, 4, 1, 6, residual="expand"), "did you mean expansion"),
     ],

@@ -38,7 +38,7 @@ def test_a_layer_called_twice_counts_twice_and_functions_count():
     assert count_parameters(Net()) == 20
 
 
-def test_nets_of_others_are_counted():
+def test_other_peoples_nets_are_counted():
     layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
     linear = 5 * (3 * 8 * 8 + 8 * 8 + 2 * 8 * 16)  # without the products of the attention
     assert count_macs(layer, (5, 8)) == linear
@@ -65,7 +65,7 @@ def test_weight_norm_and_half_precision_are_counted():
     assert count_macs(nn.Linear(4, 3).half(), (4,)) == 12
 
 
-def test_the_model_stays_as_it_was():
+def test_counting_does_not_change_the_model():
     model = MobileNetV2(width_mult=0.25)
     model.features[3].eval()
     state = {key: tensor.clone() for key, tensor in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Folded nets: the same predictions without a BatchNorm."""
+"""Folded nets predict the same without a BatchNorm."""
 
 import pytest
 import torch
@@ -26,8 +26,8 @@ NETS = [
 
 
 @pytest.fixture
-def made(randomise):
-    """made(name, ...) -> a net whose norms all do something, in the middle of training."""
+def make_net(randomise):
+    """make_net(name, ...) -> a net in training mode whose norms all have an effect."""
 
     def make(name, **options):
         torch.manual_seed(0)
@@ -42,10 +42,10 @@ def norms(net):
 
 
 @pytest.mark.parametrize(("name", "options"), NETS)
-def test_every_net_predicts_the_same_without_its_norms(name, options, made):
-    net = made(name, **options).double()  # in float32 a deep net amplifies its own rounding
+def test_every_net_predicts_the_same_without_its_norms(name, options, make_net):
+    net = make_net(name, **options).double()  # in float32 a deep net amplifies its own rounding
     folded = fold_batchnorm(net)
-    assert norms(net) and net.training, "the net itself is left alone"
+    assert norms(net) and net.training, "the net itself does not change"
     assert not norms(folded) and not folded.training
     x = torch.randn(2, net.options["in_channels"], 33, 32, dtype=torch.float64)
     net.eval()
@@ -60,10 +60,10 @@ def test_every_net_predicts_the_same_without_its_norms(name, options, made):
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_folding_rounds_as_the_format_does(name, dtype, made):
-    net = made(name).to(memory_format=torch.channels_last).eval()
+def test_folding_rounds_as_much_as_the_dtype(name, dtype, make_net):
+    net = make_net(name).to(memory_format=torch.channels_last).eval()
     x = torch.randn(4, 3, 32, 32)
-    exact = made(name).double().eval()(x.double())
+    exact = make_net(name).double().eval()(x.double())
     folded = fold_batchnorm(net.to(dtype))
     assert {p.dtype for p in folded.parameters()} == {dtype}
     stem = folded.features[0][0]
@@ -76,8 +76,8 @@ def test_folding_rounds_as_the_format_does(name, dtype, made):
         assert error(folded(x.to(dtype))) < max(2 * error(net(x.to(dtype))), 1e-5)
 
 
-def test_a_folded_net_wants_no_gradient_and_shares_no_weight(made):
-    net = made("mobilenet_v2")
+def test_a_folded_net_needs_no_gradient_and_shares_no_weight(make_net):
+    net = make_net("mobilenet_v2")
     net.compile(backend="eager")
     folded = fold_batchnorm(net)
     assert not any(parameter.requires_grad for parameter in folded.parameters())
@@ -87,13 +87,13 @@ def test_a_folded_net_wants_no_gradient_and_shares_no_weight(made):
     assert folded._compiled_call_impl is None
 
 
-def test_norms_over_several_devices_are_folded_too(made):
-    net = nn.SyncBatchNorm.convert_sync_batchnorm(made("mobilenet_v1")).eval()
+def test_synchronised_norms_are_folded(make_net):
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(make_net("mobilenet_v1")).eval()
     folded = fold_batchnorm(net)
     assert not [module for module in folded.modules() if isinstance(module, nn.SyncBatchNorm)]
 
 
-def test_a_norm_of_the_batch_alone_stays():
+def test_a_norm_without_running_statistics_stays():
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
     x = torch.randn(2, 3, 4, 4)
     assert torch.equal(fold_batchnorm(net)(x), net.eval()(x))

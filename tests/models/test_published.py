@@ -5,7 +5,7 @@ from mobilenets.models import count_macs, count_parameters, create_model
 from mobilenets.models.published import TABLES, find_published
 
 OURS = [(table, row) for table, rows in TABLES.items() for row in rows if row.model]
-# (table, label): what the paper prints and no implementation has, in millions.
+# (table, label): numbers in millions that the paper prints and no implementation has.
 PARAMS_DIFFER = {("v2-table-4", "MobileNetV2 1.4"): 6.9, ("v2-table-4", "MobileNetV2 1.0"): 3.4}
 MACS_DIFFER = {("v2-table-4", "MobileNetV1"): 575, ("v2-table-4", "MobileNetV2 1.4"): 585}
 
