@@ -20,10 +20,10 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/w.pth gives CONTENT, /endless no length, /moved a redirect, others 404.
+    """A server: /w.pth sends CONTENT, /endless no length, /moved a redirect, other paths 404.
 
-    /short breaks off after 1000 bytes, /parts and /whole too, but not always: /parts can go on from
-    where it broke off, /whole starts again.
+    /short always breaks off after 1000 bytes, /parts and /whole twice: then /parts sends the rest,
+    and /whole everything again.
     """
 
     asked: ClassVar = []  # the path and the range of every request
@@ -104,28 +104,28 @@ def test_a_failed_download_leaves_the_old_file_and_nothing_else(
     path.write_bytes(b"old")
     with pytest.raises(kind, match=sentence) as error:
         download(f"{server}/{file}", path, sha256, limit)
-    getattr(error.value, "close", lambda: None)()  # an HTTPError is the open answer
+    getattr(error.value, "close", lambda: None)()  # an HTTPError is the open response
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"old"
     assert len(Handler.asked) == (3 if file in ("short", "busy") else 1), "attempts"
 
 
 @pytest.mark.parametrize("file", ["parts", "whole"])
-def test_a_download_that_breaks_off_goes_on_or_starts_again(file, server, tmp_path):
+def test_a_download_that_breaks_off_is_resumed_or_starts_again(file, server, tmp_path):
     download(f"{server}/{file}", tmp_path / "w.pth", SHA256, 1 << 30)
     assert (tmp_path / "w.pth").read_bytes() == CONTENT
     ranges = [asked for _, asked in Handler.asked]
     assert ranges == [None, "bytes=1000-", "bytes=1000-"]
 
 
-def test_what_can_not_pass_is_not_tried_again():
-    assert not module._may_pass(URLError(socket.gaierror(-2, "Name or service not known")))
-    assert not module._may_pass(OSError(28, "No space left on device"))
-    assert module._may_pass(URLError(TimeoutError()))
+def test_an_error_that_stays_is_not_tried_again():
+    assert not module._may_succeed_later(URLError(socket.gaierror(-2, "Name or service not known")))
+    assert not module._may_succeed_later(OSError(28, "No space left on device"))
+    assert module._may_succeed_later(URLError(TimeoutError()))
 
 
-def test_nothing_is_fetched_but_through_https(tmp_path):
-    with pytest.raises(ValueError, match="through https only"):
+def test_files_are_fetched_by_https_only(tmp_path):
+    with pytest.raises(ValueError, match="by https only"):
         download("http://127.0.0.1:1/w.pth", tmp_path / "w.pth", SHA256, 1 << 30)
     assert list(tmp_path.iterdir()) == []
 

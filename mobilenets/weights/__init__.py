@@ -1,8 +1,7 @@
-"""Reading, converting and writing weights: our own files, and those of every public zoo."""
+"""Weights: load and save our own files, and those of every public zoo."""
 
+from mobilenets.weights.differences import FREE_OPTIONS
 from mobilenets.weights.load import (
-    FREE_OPTIONS,
-    Report,
     adapt_preprocessing,
     create_model,
     load_checkpoint,
@@ -11,6 +10,7 @@ from mobilenets.weights.load import (
     start_from,
 )
 from mobilenets.weights.record import RECORD_KEY, Weights, make_record
+from mobilenets.weights.report import Report
 from mobilenets.weights.save import FORMATS, save_model
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A net -> a file: ours, or one with the names of timm or torchvision."""
+"""Save a net's weights: in our format, or with the names of timm or torchvision."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ FORMATS: dict[str, dict[str, Layout]] = {  # format -> net -> names
     "timm": {"mobilenet_v1": TIMM_V1, "mobilenet_v2": TIMM_V2},
     "torchvision": {"mobilenet_v2": TORCHVISION_V2},
 }
-PAPER = {  # what the nets of timm and torchvision can't vary
+PAPER = {  # options that the nets of timm and torchvision don't have
     "conv": "depthwise",
     "shallow": False,
     "kernels_per_layer": 1,
@@ -30,7 +30,7 @@ FIXED = {
     "timm": PAPER,
     "torchvision": {**PAPER, "bn_eps": 1e-5, "padding": "symmetric", "activation": "relu6"},
 }
-TIMM_V1_STAGES = (1, 2, 2, 6, 2)  # blocks of each: a stage begins where the channels change
+TIMM_V1_STAGES = (1, 2, 2, 6, 2)  # blocks per stage, which begins where the channels change
 
 
 def save_model(
@@ -44,23 +44,26 @@ def save_model(
     command: str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> str:
-    """Writes the weights of a net, the file as a whole or not at all; says what loads it.
+    """Save the weights of a net; the file is written whole or not at all.
 
     Args:
-        net: one of our nets, with class_names, preprocessing and metrics where the next arguments
-            leave them out.
+        net: one of our nets.
         path: ends in .safetensors, or for the other formats in .pth, .pt or .bin too.
         format: "mobilenets" = our names, with a record of the net's options, class_names,
             preprocessing, metrics, command and config; `load_model` needs nothing else. "timm" and
-            "torchvision" = names and shapes of theirs, for their `load_state_dict`.
-        class_names: name of class i at position i.
-        preprocessing: see `mobilenets.weights.Weights`.
-        metrics: figures by name, such as "test/top1", a fraction of 1.
+            "torchvision" = their names and shapes, for their `load_state_dict`.
+        class_names: name of class i at position i; None = the net's own.
+        preprocessing: see `mobilenets.weights.Weights`; None = the net's own.
+        metrics: metrics by name, such as "test/top1", a fraction of 1; None = the net's own.
         command: the command line that made the weights.
         config: the configuration of the run, which lets eval.py evaluate the file.
 
+    Returns:
+        How to load the file.
+
     Raises:
         ValueError: another suffix, or a net that the other library does not have.
+        OSError: the file can't be written.
     """
     check_choice("format", format, FORMATS)
     path = Path(path)
@@ -79,7 +82,7 @@ def save_model(
         metadata = {RECORD_KEY: json.dumps(record)}
         tensors = net.state_dict()
     else:
-        metadata, tensors = {}, renamed(net, format)
+        metadata, tensors = {}, rename_tensors(net, format)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     with atomic_path(path) as partial, partial.open("wb") as file:
         if path.suffix == ".safetensors":
@@ -92,7 +95,7 @@ def save_model(
 
 
 def loading_hint(net: MobileNet, path: Path, format: str) -> str:
-    """How the file is loaded where it belongs."""
+    """Return how to load the file in the library whose format it has."""
     options = net.options
     if format == "mobilenets":
         return f'mobilenets.load_model("{path}")'
@@ -101,33 +104,34 @@ def loading_hint(net: MobileNet, path: Path, format: str) -> str:
         arguments += ["pad_type='same'"] * (options["padding"] == "same")
         arguments += [f"bn_eps={options['bn_eps']}"] * (options["bn_eps"] != 1e-5)
         arguments += [f"act_layer='{options['activation']}'"] * (options["activation"] != "relu6")
-    made = f"{net.name.replace('net_', 'net')} of width {options['width_mult']:g}"
-    return f"load_state_dict of {format}'s {made} built with {', '.join(arguments)}"
+    model = f"{net.name.replace('net_', 'net')} of width {options['width_mult']:g}"
+    return f"load_state_dict of {format}'s {model} built with {', '.join(arguments)}"
 
 
-def renamed(net: MobileNet, format: str) -> dict[str, Tensor]:
-    """The state dict of a net under the names of another library."""
+def rename_tensors(net: MobileNet, format: str) -> dict[str, Tensor]:
+    """Return the state dict of a net under the names of another library."""
     if net.name not in FORMATS[format]:
         raise ValueError(f"{format} has no {net.name}: use another format")
-    other = {
+    unsupported = {
         option: net.options[option]
         for option, value in FIXED[format].items()
         if net.options.get(option, value) != value
     }
-    if other:
-        said = ", ".join(f"{option}={value!r}" for option, value in other.items())
-        raise ValueError(f"{format}'s {net.name} can't be built with {said}: use another format")
+    if unsupported:
+        options = ", ".join(f"{option}={value!r}" for option, value in unsupported.items())
+        raise ValueError(f"{format}'s {net.name} can't be built with {options}: use another format")
     layout, lengths = FORMATS[format][net.name], list(TIMM_V1_STAGES)
     if net.name == "mobilenet_v2":
         lengths = [blocks for _, _, blocks, _ in net.options["stages"]]
     stages = [(stage, i) for stage, length in enumerate(lengths) for i in range(length)]
     state_dict = net.state_dict()
-    places = OURS[net.name].match({key.rpartition(".")[0] for key in state_dict}).places
+    positions = OURS[net.name].match({key.rpartition(".")[0] for key in state_dict}).positions
     tensors = {}
     for key, tensor in state_dict.items():
         module, _, variable = key.rpartition(".")
-        place = places[module]
-        inside = place.block is not None and place.role != "head"
-        name = layout.name(place, *(stages[place.block] if inside else ()))  # type: ignore[index]
+        position = positions[module]
+        in_block = position.block is not None and position.role != "head"
+        indices = stages[position.block] if in_block else ()  # type: ignore[index]
+        name = layout.name(position, *indices)
         tensors[f"{name}.{variable}"] = tensor
     return tensors

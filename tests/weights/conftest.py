@@ -1,4 +1,4 @@
-"""Empty caches and a stand-in for the Hugging Face Hub, for the tests of weights by name."""
+"""Empty caches, and a fake Hugging Face Hub, for the tests of weights by name."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ COMMIT = "a" * 40
 
 @pytest.fixture
 def caches(tmp_path, monkeypatch):
-    """Empty caches, and no network: a test that reaches for it fails."""
+    """Empty caches, and no network: a test that uses it fails."""
 
     def unreachable(*args, **kwargs):
-        raise AssertionError(f"the network was asked: {args}")
+        raise AssertionError(f"the network was used: {args}")
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -33,6 +33,7 @@ def caches(tmp_path, monkeypatch):
 
 @pytest.fixture
 def checkpoints(caches):
+    """The folder of torch.hub's checkpoints, empty."""
     folder = caches / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     return folder
@@ -42,7 +43,7 @@ def checkpoints(caches):
 def snapshot(caches):
     """snapshot(repo_id, files, commit) -> the folder of these files in the Hub's cache.
 
-    They are laid out as huggingface_hub does; main is `commit`.
+    The layout is huggingface_hub's; the branch main is at `commit`.
     """
 
     def make(repo_id, files, commit=COMMIT):
@@ -62,7 +63,7 @@ def snapshot(caches):
 
 
 class Hub:
-    """Stands for the Hub: {repository: {file: content}} at one commit, and what was asked of it."""
+    """A fake Hub: {repository: {file: content}} at one commit; it records the requests."""
 
     def __init__(self, snapshot, repositories, commit=COMMIT, sizes=None):
         self.snapshot, self.repositories, self.commit = snapshot, repositories, commit
@@ -94,7 +95,7 @@ class Hub:
 
 @pytest.fixture
 def hub(snapshot, monkeypatch):
-    """hub({repository: {file: content}}) -> the `Hub` that answers from then on."""
+    """hub({repository: {file: content}}) -> the `Hub` that answers all requests from then on."""
 
     def make(*args, **kwargs):
         return Hub(snapshot, *args, **kwargs).install(monkeypatch)

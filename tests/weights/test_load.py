@@ -1,4 +1,4 @@
-"""A net from weights: what may differ from the file, what may not, and what is said of it."""
+"""A net from weights: what may differ from the file, what may not, and what is reported."""
 
 import pytest
 import timm
@@ -27,7 +27,7 @@ def torchvisions(tmp_path):
     return tmp_path / "v2.pth", net.state_dict()
 
 
-def test_a_state_dict_with_our_keys_is_taken_whole(torchvisions):
+def test_a_state_dict_with_our_keys_is_copied_whole(torchvisions):
     path, tensors = torchvisions
     net = create_model("mobilenet_v2", width_mult=0.25, num_classes=5)
     report = start_from(net, path)
@@ -46,43 +46,7 @@ def test_create_model_needs_no_option_of_the_file(file):
     assert "PyTorch, names of timm: mobilenet_v1 of width 0.5" in str(net.weights_report)
 
 
-def test_options_that_disagree_are_a_table(tmp_path):
-    file = tmp_path / "v1.safetensors"
-    save_model(create_model("mobilenet_v1", width_mult=0.5), file)
-    options = {"width_mult": 0.25, "bn_eps": 1e-3, "padding": "same", "activation": "relu6"}
-    with pytest.raises(ValueError, match="another net than the one asked for") as error:
-        create_model("mobilenet_v1", weights=file, **options)
-    rows = [line.split() for line in str(error.value).splitlines()[1:-1]]
-    assert len(rows) <= 13
-    assert "features.0.0.weight: (16, 3, 3, 3) in the file, (8, 3, 3, 3) in the net" in str(
-        error.value
-    )
-    assert rows[:4] == [
-        ["option", "in", "the", "file", "asked", "for"],
-        ["width_mult", "0.5", "0.25"],
-        ["bn_eps", "1e-05", "0.001"],
-        ["padding", "symmetric", "same"],
-    ]
-
-
-def test_another_net_is_one_row(file):
-    with pytest.raises(ValueError, match=r"model +mobilenet_v1 +mobilenet_v2"):
-        create_model("mobilenet_v2", weights=file)
-
-
-def test_a_width_with_the_same_channels_is_the_same_net(file):
-    net = create_model("mobilenet_v1", weights=file, width_mult=0.501)
-    assert torch.equal(
-        net.features[5].pointwise[0].weight, load_model(file).features[5].pointwise[0].weight
-    )
-
-
-def test_a_wrong_option_names_the_nearest(file):
-    with pytest.raises(ValueError, match="did you mean width_mult"):
-        create_model("mobilenet_v1", weights=file, width_mul=0.5)
-
-
-def test_another_number_of_classes_starts_the_classifier_anew_and_says_so(file):
+def test_another_number_of_classes_reinitialises_the_classifier_and_reports_it(file):
     torch.manual_seed(1)
     net = load_model(file, num_classes=7)
     assert net.num_classes == 7
@@ -129,13 +93,13 @@ def test_geometry_and_dropout_are_free(file):
     assert torch.equal(net.classifier[1].weight, load_model(file).classifier[1].weight)
 
 
-def test_what_a_state_dict_with_our_keys_does_not_tell_may_be_anything(torchvisions):
+def test_options_that_a_state_dict_with_our_keys_does_not_show_are_free(torchvisions):
     path, _ = torchvisions
     net = create_model("mobilenet_v2", weights=path, bn_eps=1e-3, padding="same")
     assert (net.options["bn_eps"], net.options["padding"]) == (1e-3, "same")
 
 
-def test_timms_names_do_not_tell_the_padding_either(tmp_path, randomise):
+def test_timms_names_do_not_fix_the_padding_either(tmp_path, randomise):
     """TensorFlow's weights in timm's format are loaded with the options that timm needs too."""
     options = {"padding": "same", "bn_eps": 1e-3}
     net = randomise(create_model("mobilenet_v2", width_mult=0.25, num_classes=4, **options))
@@ -143,12 +107,6 @@ def test_timms_names_do_not_tell_the_padding_either(tmp_path, randomise):
     images = torch.randn(1, 3, 64, 64)
     assert torch.equal(load_model(tmp_path / "v2.pth", **options)(images), net(images))
     assert not torch.equal(load_model(tmp_path / "v2.pth")(images), net(images))
-
-
-def test_other_convolutions_are_refused_where_the_file_has_depthwise_ones(torchvisions):
-    path, _ = torchvisions
-    with pytest.raises(ValueError, match=r"conv +depthwise +full"):
-        create_model("mobilenet_v2", weights=path, conv="full")
 
 
 def test_nothing_is_copied_where_anything_differs(torchvisions):
@@ -160,35 +118,7 @@ def test_nothing_is_copied_where_anything_differs(torchvisions):
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (lambda w: w.pop("features.3.conv.1.0.weight"), "features.3.conv.1.0.weight: missing"),
-        (lambda w: w.update({"stranger.weight": torch.zeros(3)}), "stranger: no layer of mobile"),
-        (lambda w: w.update({"features.0.0.bias": torch.zeros(8)}), "features.0.0.bias: not in"),
-        (
-            lambda w: w.update({"features.3.conv.1.1.bias": torch.zeros(9)}),
-            r"features.3.conv.1.1.bias: \(9,\) in the file, \(48,\) in the net",
-        ),
-        (
-            lambda w: w.update({"features.0.0.weight": torch.zeros(9, 3, 3, 3)}),
-            r"has \[9, 8, 8.* channels, which no width of a MobileNetV2 gives",
-        ),
-        (lambda w: w.pop("features.0.0.weight"), "lacks the convolution features.0.0.weight"),
-    ],
-)
-def test_what_is_missing_unexpected_or_misshapen_is_named(torchvisions, tmp_path, change, sentence):
-    _, tensors = torchvisions
-    weights = dict(tensors)
-    change(weights)
-    torch.save(weights, tmp_path / "changed.pth")
-    with pytest.raises(ValueError, match=sentence) as error:
-        load_model(tmp_path / "changed.pth")
-    assert str(tmp_path / "changed.pth") in str(error.value)
-    assert len(str(error.value).splitlines()) <= 15
-
-
-def test_half_the_blocks_are_no_net(torchvisions, tmp_path):
+def test_half_the_blocks_are_rejected(torchvisions, tmp_path):
     weights = {k: v for k, v in torchvisions[1].items() if k.split(".")[1] not in ("9", "10", "11")}
     torch.save(weights, tmp_path / "short.pth")
     with pytest.raises(ValueError, match="has 14 blocks in"):

@@ -1,4 +1,4 @@
-"""What push_to_hub uploads is one commit, from which the net comes back."""
+"""push_to_hub uploads one commit, from which the net can be loaded."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ PREPROCESSING = {
 
 
 class Recorder:
-    """Stands for huggingface_hub.HfApi: keeps the calls and the files."""
+    """A stand-in for huggingface_hub.HfApi that records calls and files."""
 
     calls, files, error = [], {}, None
 
@@ -58,7 +58,7 @@ def net():
     return net
 
 
-def test_what_is_pushed_comes_back(net, api, tmp_path):
+def test_a_pushed_net_can_be_loaded(net, api, tmp_path):
     url = push_to_hub(net, "me/net", private=True, token="hf_x", commit_message="First")
     assert url == "https://huggingface.co/me/net"
     assert api.calls == [
@@ -83,7 +83,7 @@ def test_a_file_is_pushed_as_load_model_reads_it(net, api, tmp_path):
     assert (config["class_names"], config["preprocessing"]) == (CLASSES, PREPROCESSING)
 
 
-def test_the_card_says_what_the_net_is_how_to_load_it_and_its_figures(net, api):
+def test_the_card_says_what_the_net_is_how_to_load_it_and_its_metrics(net, api):
     net.metrics = {"test/accuracy": 0.98765432, "epochs": 20}
     push_to_hub(net, "me/net")
     card = api.files["README.md"].decode()
@@ -93,7 +93,7 @@ def test_the_card_says_what_the_net_is_how_to_load_it_and_its_figures(net, api):
     assert "licen" not in front
     assert "`num_classes=3`, `width_mult=0.25`, `strides='cifar'`." in text
     assert 'net = mobilenets.load_model("hf:me/net")' in text
-    assert "| test/accuracy | 0.987654 |\n| epochs | 20 |\n" in text
+    assert "| test/accuracy | 0.987654 |\n| epochs        |       20 |\n" in text
 
 
 def test_a_card_of_your_own_is_pushed_as_it_is(net, api):
@@ -101,7 +101,7 @@ def test_a_card_of_your_own_is_pushed_as_it_is(net, api):
     assert api.files["README.md"] == b"---\nlicense: mit\n---\nMine.\n"
 
 
-def test_a_net_without_classes_or_figures_has_none_in_its_card(api):
+def test_a_net_without_classes_or_metrics_has_none_in_its_card(api):
     push_to_hub(create_model("mobilenet_v1"), "me/net")
     card = api.files["README.md"].decode()
     assert "the package `mobilenets`: all defaults." in card
@@ -110,7 +110,7 @@ def test_a_net_without_classes_or_figures_has_none_in_its_card(api):
 
 
 def test_a_wrong_name_and_a_refusal_are_one_sentence(net, api):
-    with pytest.raises(ValueError, match="'net' is no repository of the Hub"):
+    with pytest.raises(ValueError, match="'net' is not a repository of the Hub"):
         push_to_hub(net, "net")
     assert api.calls == []
     api.error = OSError("401 Client Error. Request ID: 1\n\nInvalid username or password.")

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from timm.models.efficientnet import _gen_mobilenet_v1, _gen_mobilenet_v2
 
 from mobilenets import create_model, load_model, save_model
-from mobilenets.weights.files import read_file
+from mobilenets.weights.files import read_raw_weights
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 PREPROCESSING = {
@@ -39,20 +39,20 @@ def make(randomise, name, **options):
 )
 def test_our_file_alone_rebuilds_any_net(randomise, tmp_path, name, options):
     net = make(randomise, name, **options)
-    said = {
+    extra = {
         "class_names": [f"class {i}" for i in range(net.num_classes)],
         "preprocessing": PREPROCESSING,
         "metrics": {"test/top1": 0.5},
         "command": "python train.py seed=1",
     }
     expected = net(IMAGES)
-    save_model(net.to(memory_format=torch.channels_last), tmp_path / "net.safetensors", **said)
+    save_model(net.to(memory_format=torch.channels_last), tmp_path / "net.safetensors", **extra)
     again = load_model(tmp_path / "net.safetensors")
     assert torch.equal(again(IMAGES), expected)
     assert again.options == net.options
-    assert (again.class_names, again.preprocessing) == (said["class_names"], PREPROCESSING)
-    assert again.metrics == said["metrics"]
-    assert again.weights_report.weights.command == said["command"]
+    assert (again.class_names, again.preprocessing) == (extra["class_names"], PREPROCESSING)
+    assert again.metrics == extra["metrics"]
+    assert again.weights_report.weights.command == extra["command"]
     assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
 
 
@@ -61,7 +61,7 @@ def test_a_loaded_net_is_saved_with_what_it_knows(randomise, tmp_path):
     net.class_names, net.preprocessing, net.metrics = ["a", "b"], PREPROCESSING, {"val/top1": 1.0}
     save_model(net, tmp_path / "one.safetensors")
     save_model(load_model(tmp_path / "one.safetensors"), tmp_path / "two.safetensors")
-    one, two = (read_file(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
+    one, two = (read_raw_weights(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
     assert one.content == two.content
     assert one.tensors.keys() == two.tensors.keys()
     assert all(torch.equal(tensor, two.tensors[key]) for key, tensor in one.tensors.items())
@@ -94,13 +94,13 @@ TIMM = {"mobilenet_v1": _gen_mobilenet_v1, "mobilenet_v2": _gen_mobilenet_v2}
 def test_timm_loads_its_format(randomise, tmp_path, name, options, theirs, suffix):
     net = make(randomise, name, num_classes=6, **options)
     path = tmp_path / f"net{suffix}"
-    said = save_model(net, path, format="timm")
+    hint = save_model(net, path, format="timm")
     width = options.get("width_mult", 1.0)
     model = TIMM[name](name.replace("net_", "net") + "_100", width, num_classes=6, **theirs)
     timm.models.load_checkpoint(model, str(path))
     torch.testing.assert_close(model.eval()(IMAGES), net(IMAGES), atol=1e-5, rtol=1e-5)
     for option, value in theirs.items():
-        assert f"{option}={value!r}" in said
+        assert f"{option}={value!r}" in hint
     if not theirs:  # what timm's nets are by default
         assert torch.equal(load_model(path)(IMAGES), net(IMAGES))
 
@@ -134,7 +134,7 @@ def test_torchvision_loads_its_format(randomise, tmp_path):
         ("mobilenet_v1", {}, "tim", "did you mean timm"),
     ],
 )
-def test_what_a_library_lacks_is_refused(tmp_path, name, options, format, sentence):
+def test_a_net_that_the_library_lacks_is_rejected(tmp_path, name, options, format, sentence):
     net = create_model(name, width_mult=0.25, **options)
     with pytest.raises(ValueError, match=sentence):
         save_model(net, tmp_path / "net.pth", format=format)

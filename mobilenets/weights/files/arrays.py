@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def check_numbers(name: str, dtype: "np.dtype") -> None:
-    """Refuses what PyTorch has no plain numbers for: text, objects, complex numbers, records."""
+def check_numeric(name: str, dtype: "np.dtype") -> None:
+    """Raise UnreadableFile for anything but real numbers: text, objects, complex, records."""
     if dtype.kind not in "fiub" or dtype.itemsize > 8:
         raise UnreadableFile(
             f"holds {name!r} as {dtype}, which is not read: save it as float32 numbers"
@@ -20,8 +20,8 @@ def check_numbers(name: str, dtype: "np.dtype") -> None:
 
 
 def to_tensor(name: str, array: "np.ndarray") -> Tensor:
-    """A copy of `array` of the same type; ValueError where it does not hold plain numbers."""
+    """Copy an array into a tensor of the same type."""
     import numpy as np
 
-    check_numbers(name, array.dtype)
+    check_numeric(name, array.dtype)
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

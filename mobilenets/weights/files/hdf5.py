@@ -1,4 +1,4 @@
-"""HDF5 files, read within bounds and without following anything out of the file."""
+"""HDF5 files, read within bounds and without following links out of the file."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mobilenets.weights.files.arrays import check_numbers, to_tensor
+from mobilenets.weights.files.arrays import check_numeric, to_tensor
 from mobilenets.weights.files.limits import UnreadableFile, check_count, check_size
 
 if TYPE_CHECKING:
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 SAVE_AGAIN = "which Keras does not write: save the weights with Keras again"
 
-# A heap of texts: mark and version, its size, then objects, each with number and size; number 0
-# is free space, whose size includes these 16 bytes.
+# A heap of strings: signature and version, its size, then objects, each with index and size.
+# Index 0 is free space, whose size includes this header of 16 bytes.
 HEAP = b"GCOL\x01\0\0\0"
 HEAP_SIZE, HEAP_OBJECT = struct.Struct("<8xQ"), struct.Struct("<H6xQ")
 
 
 @contextmanager
 def open_hdf5(content: bytes) -> "Iterator[h5py.File]":
-    """The file with these bytes, once it is known that the library can open it.
+    """Open an HDF5 file that is in memory, after a check of its heaps.
 
-    Of a heap with a damaged object the library would read the same place for ever.
+    At a damaged object in a heap, the HDF5 library would loop for ever.
     """
     import h5py
 
@@ -41,84 +41,84 @@ def open_hdf5(content: bytes) -> "Iterator[h5py.File]":
 def _check_heap(content: bytes, start: int) -> None:
     header = content[start : start + HEAP_SIZE.size].ljust(HEAP_SIZE.size, b"\0")
     end = min(start + HEAP_SIZE.unpack(header)[0], len(content))
-    place = start + HEAP_SIZE.size
-    while place + HEAP_OBJECT.size <= end:
-        number, size = HEAP_OBJECT.unpack_from(content, place)
-        whole = HEAP_OBJECT.size + -(-size // 8) * 8 if number else size
-        if whole < HEAP_OBJECT.size or place + whole > end:
+    position = start + HEAP_SIZE.size
+    while position + HEAP_OBJECT.size <= end:
+        index, size = HEAP_OBJECT.unpack_from(content, position)
+        step = HEAP_OBJECT.size + -(-size // 8) * 8 if index else size
+        if step < HEAP_OBJECT.size or position + step > end:
             raise UnreadableFile(
-                "is a damaged HDF5 file (a heap of texts does not add up): get it again"
+                "is a damaged HDF5 file (a heap of strings does not add up): get it again"
             )
-        place += whole
+        position += step
 
 
 def list_datasets(root: "h5py.Group") -> "dict[str, h5py.Dataset]":
-    """Path -> data set, for all of the file, none of them read.
+    """List all data sets of a file by path, without reading their values.
 
     Raises:
-        ValueError: there is too much, or something that is not wholly and once in the file.
+        UnreadableFile: too many objects or bytes, a link, or values outside the file.
     """
     import h5py
 
     found: dict[str, h5py.Dataset] = {}
-    seen = {_address(root)}  # hard links can form circles
-    waiting = [("", root)]
-    for prefix, group in waiting:
+    seen = {_find_address(root)}  # hard links can form circles
+    groups = [("", root)]  # grows as groups are found
+    for prefix, group in groups:
         check_count(len(seen) + len(group), "HDF5 objects")
         for key in group.id:
             path = f"{prefix}{key.decode()}"
             if group.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
                 raise UnreadableFile(f"has a link to somewhere else at {path!r}, {SAVE_AGAIN}")
             child = group[key]
-            if _address(child) in seen:
+            if _find_address(child) in seen:
                 raise UnreadableFile(f"has the same object twice, once at {path!r}, {SAVE_AGAIN}")
-            seen.add(_address(child))
+            seen.add(_find_address(child))
             if isinstance(child, h5py.Group):
-                waiting.append((f"{path}/", child))
+                groups.append((f"{path}/", child))
             elif isinstance(child, h5py.Dataset):
                 _check_storage(path, child)
                 found[path] = child
-    check_size(sum(map(_size, found.values())), "would unpack to")
+    check_size(sum(map(_count_bytes, found.values())), "would unpack to")
     return found
 
 
 def read_dataset(name: str, dataset: "h5py.Dataset") -> Tensor:
-    """The values of one data set."""
-    check_numbers(name, dataset.dtype)
+    """Read the values of one data set."""
+    check_numeric(name, dataset.dtype)
     return to_tensor(name, dataset[()])
 
 
-def read_text(holder: "h5py.Group", name: str) -> str | None:
-    """The attribute called `name`, None where there is none."""
+def read_attribute(group: "h5py.Group", name: str) -> str | None:
+    """Read the string attribute `name`, None if there is none."""
     import h5py
 
-    if name not in holder.attrs:
+    if name not in group.attrs:
         return None
-    attribute = holder.attrs.get_id(name)
-    # A list of texts may name one long text again and again.
+    attribute = group.attrs.get_id(name)
+    # An array of strings may repeat one long string without bound.
     if attribute.shape != () or h5py.check_string_dtype(attribute.dtype) is None:
-        raise UnreadableFile(f"has an attribute {name!r} that is not one text, {SAVE_AGAIN}")
-    text = holder.attrs[name]
+        raise UnreadableFile(f"has an attribute {name!r} that is not one string, {SAVE_AGAIN}")
+    text = group.attrs[name]
     return text.decode() if isinstance(text, bytes) else text
 
 
-def _address(thing: "h5py.Group | h5py.Dataset") -> int:
+def _find_address(child: "h5py.Group | h5py.Dataset") -> int:
     import h5py
 
-    return h5py.h5o.get_info(thing.id).addr
+    return h5py.h5o.get_info(child.id).addr
 
 
-def _size(dataset: "h5py.Dataset") -> int:
+def _count_bytes(dataset: "h5py.Dataset") -> int:
     return (dataset.size or 0) * dataset.dtype.itemsize
 
 
 def _check_storage(path: str, dataset: "h5py.Dataset") -> None:
-    """Refuses a data set whose values are elsewhere, may unpack to anything, or are missing."""
-    how = dataset.id.get_create_plist()
-    if dataset.is_virtual or how.get_external_count():
+    """Raise UnreadableFile if the values are in another file, compressed or missing."""
+    creation = dataset.id.get_create_plist()
+    if dataset.is_virtual or creation.get_external_count():
         raise UnreadableFile(f"takes {path!r} from another file, {SAVE_AGAIN}")
-    if how.get_nfilters():
+    if creation.get_nfilters():
         raise UnreadableFile(f"has {path!r} compressed, {SAVE_AGAIN}")
-    check_size(_size(dataset), "would unpack to")
-    if dataset.shape is None or dataset.id.get_storage_size() < _size(dataset):
+    check_size(_count_bytes(dataset), "would unpack to")
+    if dataset.shape is None or dataset.id.get_storage_size() < _count_bytes(dataset):
         raise UnreadableFile(f"has no values for {path!r}: it was cut short when it was written")

@@ -1,4 +1,4 @@
-"""NumPy's .npz: a zip archive of arrays, such as the variables of a TensorFlow checkpoint."""
+"""Files of NumPy (.npz): zip archives of arrays, such as a TensorFlow checkpoint's variables."""
 
 import io
 import math
@@ -15,17 +15,17 @@ SUFFIX = ".npy"
 
 
 def read_npz(path: Path) -> RawWeights:
-    """All arrays of the archive, each with its own type."""
+    """Read all arrays of the archive, each with its own type."""
     with open_zip(path) as archive:
         tensors = {}
         for member in archive.infolist():
             name = member.filename.removesuffix(SUFFIX)
-            tensors[name] = _array(name, archive.read(member))
+            tensors[name] = _read_array(name, archive.read(member))
     return RawWeights("NumPy", tensors, {}, [])
 
 
-def _array(name: str, content: bytes) -> Tensor:
-    """One .npy file; no array is made before its header was compared with the file's size."""
+def _read_array(name: str, content: bytes) -> Tensor:
+    """Read one .npy file, after a check that its size is what its header says."""
     import numpy as np
     from numpy.lib import format as npy
 

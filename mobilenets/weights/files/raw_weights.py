@@ -1,4 +1,4 @@
-"""What a weights file holds, whatever its container."""
+"""The content of a weights file, whatever its container."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +17,14 @@ INTEGERS = (
 
 @dataclass(frozen=True)
 class RawWeights:
-    """What a file holds, before anyone asked which net it is.
+    """The tensors of a file under its own names, and what is stored with them.
 
     Attributes:
         format: "PyTorch", "safetensors", "Keras", "TensorFlow.js" or "NumPy".
         tensors: name in the file -> values on the CPU, axes as in the file.
-        content: what stands beside them: PyTorch's whole dict, safetensors' metadata, the model
-            config of Keras and TensorFlow.js.
-        ignored: names left out on purpose, such as an optimizer's, or raw weights beside their
-            average.
+        content: what is stored with them: PyTorch's whole dict, the metadata of safetensors, the
+            model config of Keras and TensorFlow.js.
+        ignored: names left out on purpose: an optimizer's, or raw weights beside their EMA.
     """
 
     format: str
@@ -34,7 +33,7 @@ class RawWeights:
     ignored: list[str]
 
     def check(self) -> None:
-        """Refuses a file without weights, and weights that are not finite numbers in memory."""
+        """Raise UnreadableFile if there are no weights, or one is not dense, numeric and finite."""
         if not self.tensors:
             raise UnreadableFile("holds no weights: save the net's weights, and give that file")
         for name, tensor in self.tensors.items():
@@ -44,7 +43,7 @@ class RawWeights:
                     f"holds {name!r} in a form that is not read (quantised, sparse or without "
                     "values): save the weights as ordinary floating-point tensors"
                 )
-        # A view may repeat one number for ever, so this comes before anything looks at the values.
+        # Before the values are looked at: an expanded view may repeat one number without bound.
         check_size(
             sum(tensor.numel() * tensor.itemsize for tensor in self.tensors.values()),
             "would unpack to",

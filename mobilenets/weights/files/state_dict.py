@@ -1,4 +1,4 @@
-"""The state dict in what a training script saved, under the names that the net itself gives."""
+"""The state dict in a training script's checkpoint, under the net's own names."""
 
 from typing import Any
 
@@ -6,20 +6,21 @@ from torch import Tensor
 
 from mobilenets.weights.files.limits import UnreadableFile
 
-# Where training scripts put the state dict: averages first, as those are what was evaluated.
+# Where training scripts put the state dict: EMA first, as that is what they evaluate.
 ENTRIES = (
     *("model_ema", "state_dict_ema", "ema_state_dict", "ema"),
     *("state_dict", "model_state_dict", "model", "net"),
 )
-AVERAGES = ("model_ema.", "ema.")  # of an average beside the raw weights in one state dict
+EMA_PREFIXES = ("model_ema.", "ema.")  # where one state dict holds the raw weights too
 WRAPPERS = ("module.", "_orig_mod.", "net.", "model.", "backbone.")
 COUNTER = "n_averaged"  # of torch's AveragedModel
 
 
 def find_state_dict(content: dict[Any, Any], depth: int = 2) -> tuple[dict[Any, Any], list[str]]:
-    """The state dict in `content`, at most `depth` entries down, and the others passed over.
+    """Find the state dict in `content`, at most `depth` entries down.
 
-    It is empty where there is none.
+    Returns:
+        The state dict, empty if there is none, and the names of others that were passed over.
     """
     found = {}
     for entry in ENTRIES if depth else ():
@@ -35,13 +36,15 @@ def find_state_dict(content: dict[Any, Any], depth: int = 2) -> tuple[dict[Any, 
 
 
 def unwrap(state_dict: dict[Any, Any]) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights under the net's own names, and the keys left out.
+    """Remove the prefixes of wrappers: DistributedDataParallel, torch.compile, LightningModule.
 
-    The prefixes of wrappers (DistributedDataParallel, torch.compile, a LightningModule) are
-    dropped. Of raw weights and their average in one dict the average is kept.
+    Where one state dict holds raw weights and their EMA, only the EMA is kept.
+
+    Returns:
+        The weights under the net's own names, and the keys left out.
 
     Raises:
-        ValueError: two keys are one without their prefixes.
+        UnreadableFile: without their prefixes, two keys are the same.
     """
     weights = {
         key: value.detach()
@@ -49,20 +52,20 @@ def unwrap(state_dict: dict[Any, Any]) -> tuple[dict[str, Tensor], list[str]]:
         if isinstance(key, str) and isinstance(value, Tensor)
     }
     ignored = [str(key) for key in state_dict if key not in weights]
-    for average in AVERAGES:
-        averaged = {key: value for key, value in weights.items() if key.startswith(average)}
-        if _has_weights(averaged):
-            ignored += [key for key in weights if key not in averaged]
-            weights = averaged
+    for prefix in EMA_PREFIXES:
+        ema = {key: value for key, value in weights.items() if key.startswith(prefix)}
+        if _has_weights(ema):
+            ignored += [key for key in weights if key not in ema]
+            weights = ema
             break
     origins: dict[str, str] = {}
     for key in weights:
-        name = _without_wrappers(key)
+        name = _strip_prefixes(key)
         if name.endswith(COUNTER):
             ignored.append(key)
         elif name in origins:
             raise UnreadableFile(
-                f"holds both {origins[name]!r} and {key!r}, which are one name without their "
+                f"holds both {origins[name]!r} and {key!r}, which are the same without their "
                 "prefixes: save the state dict of one net alone"
             )
         else:
@@ -75,7 +78,7 @@ def _has_weights(content: dict[Any, Any]) -> bool:
     return any(isinstance(value, Tensor) and value.ndim for value in content.values())
 
 
-def _without_wrappers(key: str) -> str:
-    while prefix := next((p for p in AVERAGES + WRAPPERS if key.startswith(p)), ""):
+def _strip_prefixes(key: str) -> str:
+    while prefix := next((p for p in EMA_PREFIXES + WRAPPERS if key.startswith(p)), ""):
         key = key.removeprefix(prefix)
     return key

@@ -1,4 +1,4 @@
-"""TensorFlow.js: model.json, and the shards beside it that hold the numbers."""
+"""Files of TensorFlow.js: model.json, and the shards beside it that hold the numbers."""
 
 import math
 from pathlib import Path, PureWindowsPath
@@ -12,11 +12,11 @@ from mobilenets.weights.files.limits import (
     UnreadableFile,
     check_count,
     check_size,
-    json_object,
+    parse_json_object,
 )
 from mobilenets.weights.files.raw_weights import RawWeights
 
-MODEL = "model.json"
+MODEL_FILE = "model.json"
 DTYPES = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -28,36 +28,34 @@ DTYPES = {
 
 
 def read_tfjs(path: Path) -> RawWeights:
-    """All weights of the manifest, floating-point ones as float32; `content` is Keras's config.
-
-    A graph model has no such config; its weights keep the graph's names.
-    """
+    """Read all weights of the manifest; `content` is Keras's config, empty for a graph model."""
     with path.open("rb") as file:
-        model = json_object(file.read(MAX_JSON_BYTES + 1), "the file")
+        model = parse_json_object(file.read(MAX_JSON_BYTES + 1), "the file")
     if "weightsManifest" not in model:
         raise UnreadableFile(
             "is JSON without a weightsManifest, so not a model of TensorFlow.js: give the "
-            f"{MODEL} that tensorflowjs_converter wrote"
+            f"{MODEL_FILE} that tensorflowjs_converter wrote"
         )
     groups = model["weightsManifest"]
     entries = [entry for group in groups for entry in group["weights"]]
     check_count(len(entries), "weights")
-    check_size(sum(_length(entry) * 4 for entry in entries), "would unpack to")
+    check_size(sum(_count_values(entry) * 4 for entry in entries), "would unpack to")
     tensors: dict[str, Tensor] = {}
     for group in groups:
         tensors |= _read_group(path.parent, group)
-    return RawWeights("TensorFlow.js", tensors, _config(model.get("modelTopology") or {}), [])
+    return RawWeights("TensorFlow.js", tensors, _find_config(model.get("modelTopology") or {}), [])
 
 
-def _config(topology: dict[str, Any]) -> dict[str, Any]:
-    """Keras's config; TensorFlow.js itself writes it one level higher than the converter."""
+def _find_config(topology: dict[str, Any]) -> dict[str, Any]:
+    """Find Keras's config; TensorFlow.js writes it one level higher than its converter."""
     return topology.get("model_config") or (topology if "class_name" in topology else {})
 
 
 def _read_group(folder: Path, group: dict[str, Any]) -> dict[str, Tensor]:
-    shards = [_shard(folder, name) for name in group["paths"]]
+    """Read the weights of one group of shards."""
+    shards = [_find_shard(folder, name) for name in group["paths"]]
     size = sum(shard.stat().st_size for shard in shards)
-    needed = sum(_length(entry) * _stored(entry).itemsize for entry in group["weights"])
+    needed = sum(_count_values(entry) * _parse_dtype(entry).itemsize for entry in group["weights"])
     if size != needed:
         names = ", ".join(shard.name for shard in shards)
         raise UnreadableFile(
@@ -67,17 +65,17 @@ def _read_group(folder: Path, group: dict[str, Any]) -> dict[str, Tensor]:
     data = bytearray(b"".join(shard.read_bytes() for shard in shards))
     tensors, start = {}, 0
     for entry in group["weights"]:
-        dtype, length = _stored(entry), _length(entry)
+        dtype, length = _parse_dtype(entry), _count_values(entry)
         values = torch.empty(0, dtype=dtype)
         if length:
             values = torch.frombuffer(data, dtype=dtype, count=length, offset=start)
-        tensors[entry["name"]] = _dequantised(entry, values.clone()).reshape(entry["shape"])
+        tensors[entry["name"]] = _dequantize(entry, values.clone()).reshape(entry["shape"])
         start += length * dtype.itemsize
     return tensors
 
 
-def _shard(folder: Path, name: str) -> Path:
-    # Windows' rules know every separator and drives.
+def _find_shard(folder: Path, name: str) -> Path:
+    # By Windows' rules, which include both separators and drives.
     if name == ".." or PureWindowsPath(name).name != name or "\0" in name:
         raise UnreadableFile(
             f"names a shard {name!r} that is not a plain file name, so it was not opened"
@@ -90,16 +88,16 @@ def _shard(folder: Path, name: str) -> Path:
     return shard
 
 
-def _length(entry: dict[str, Any]) -> int:
-    """The number of values of a weight."""
+def _count_values(entry: dict[str, Any]) -> int:
+    """Count the values of a weight."""
     shape = entry["shape"]
     if not all(type(size) is int and size >= 0 for size in shape):
         raise UnreadableFile(f"gives {entry['name']!r} the shape {shape}: convert the model again")
     return math.prod(shape)
 
 
-def _stored(entry: dict[str, Any]) -> torch.dtype:
-    """The type of the numbers in the shards."""
+def _parse_dtype(entry: dict[str, Any]) -> torch.dtype:
+    """Parse the type of the numbers in the shards."""
     name = entry.get("quantization", entry)["dtype"]
     if name not in DTYPES:
         raise UnreadableFile(
@@ -108,8 +106,8 @@ def _stored(entry: dict[str, Any]) -> torch.dtype:
     return DTYPES[name]
 
 
-def _dequantised(entry: dict[str, Any], values: Tensor) -> Tensor:
-    """value = q * scale + min; float16 needs no more than a cast."""
+def _dequantize(entry: dict[str, Any], values: Tensor) -> Tensor:
+    """Compute q * scale + min; float16 is only cast."""
     quantization = entry.get("quantization")
     if quantization is None:
         return values

@@ -1,4 +1,4 @@
-"""Files of `torch.save`: zip archives, and the pickles that it wrote before PyTorch 1.6."""
+"""Files of `torch.save`: zip archives, or pickles from before PyTorch 1.6."""
 
 import argparse
 import warnings
@@ -17,39 +17,39 @@ DAMAGED = "is not a checkpoint: torch.save did not write it, or it is damaged"
 
 
 def read_torch(path: Path) -> RawWeights:
-    """The state dict of a checkpoint; `content` is the whole of it."""
-    content = load_plain(path)
+    """Read the state dict of a checkpoint; `content` is the whole checkpoint."""
+    content = _read_plain_data(path)
     state_dict, passed = find_state_dict(content)
     tensors, ignored = unwrap(state_dict)
     return RawWeights("PyTorch", tensors, content, passed + ignored)
 
 
-def load_plain(path: Path) -> dict[str, Any]:
-    """The dict that was saved, on the CPU; plain data and tensors only.
+def _read_plain_data(path: Path) -> dict[str, Any]:
+    """Read the saved dict, of plain data and tensors only, onto the CPU.
 
     Raises:
-        ValueError: it would have to execute code, is damaged, or is no dict.
+        UnreadableFile: reading it would execute code, it is damaged, or it is not a dict.
     """
     if is_zipfile(path):
         with open_zip(path) as archive:
-            if damaged := archive.testzip():  # torch.load does not look at the checksums
+            if damaged := archive.testzip():  # torch.load ignores the checksums
                 raise UnreadableFile(
                     f"is damaged, as the checksum of its {damaged} says: get it again"
                 )
     try:
         with (
-            path.open("rb") as file,  # for torch.load goes by the name where it is given one
+            path.open("rb") as file,  # given a path, torch.load would go by the suffix
             warnings.catch_warnings(action="ignore"),  # torch's advice on odd pickles
-            # The parsed command line, which training scripts store, is plain data.
+            # Training scripts store their parsed command line, which is plain data.
             torch.serialization.safe_globals([argparse.Namespace]),
         ):
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # an unpickler that reads garbage may raise anything
-        if "GLOBAL" in str(error):  # a well-formed pickle that wants to import something
+    except Exception as error:  # garbage makes an unpickler raise anything
+        if "GLOBAL" in str(error):  # a valid pickle that imports something
             raise UnreadableFile(
                 "holds more than tensors and plain data, so it was not opened: "
                 "save its state_dict alone and use that"
-            ) from None  # torch's own words advise to have it executed
+            ) from None  # PyTorch's message advises executing it
         raise UnreadableFile(DAMAGED) from None
     if not isinstance(content, dict):
         raise UnreadableFile(f"holds a {type(content).__name__}, not a dict of weights")

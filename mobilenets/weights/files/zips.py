@@ -12,10 +12,10 @@ ENCRYPTED = 0x1  # bit of a member's flags
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[ZipFile]:
-    """The archive, after a look at what its members claim to unpack to.
+    """Open an archive, after a check of the sizes that its members claim to unpack to.
 
-    `ZipFile` reads no member past its claim: it drops what a member yields beyond it, and the
-    checksum then fails. That holds for deflate alone, which unpacks in small pieces.
+    `ZipFile` reads no member past its claimed size: the rest is dropped and the checksum fails.
+    That holds only for deflate, which unpacks in small pieces; other methods are rejected.
     """
     with ZipFile(path) as archive:
         members = archive.infolist()
@@ -24,8 +24,8 @@ def open_zip(path: Path) -> Iterator[ZipFile]:
         check_size(unpacked, "would unpack to")
         check_ratio(unpacked, path.stat().st_size)
         for member in members:
-            compressed = member.compress_type not in (ZIP_STORED, ZIP_DEFLATED)
-            if compressed or member.flag_bits & ENCRYPTED:
+            unusual = member.compress_type not in (ZIP_STORED, ZIP_DEFLATED)
+            if unusual or member.flag_bits & ENCRYPTED:
                 raise UnreadableFile(
                     f"holds {member.filename!r} encrypted or compressed by an unusual method: "
                     "write it as an ordinary zip archive"

@@ -1,1 +1,1 @@
-"""A name of weights -> files on this machine, over the network where they are not cached."""
+"""Weights by name: their files on this machine, fetched over the network unless they are cached."""

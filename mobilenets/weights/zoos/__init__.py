@@ -1,1 +1,1 @@
-"""Other people's weights: whose names a file uses, and which net its tensors are of."""
+"""Weights of other projects: whose names a file uses, and which net it holds."""

@@ -1,7 +1,7 @@
-"""Whose names a file uses: what each public zoo calls the layers of the two nets.
+"""Layouts: what each public zoo calls the layers of the two nets.
 
-Reading matches a file's names against the layouts, which gives every tensor its place in the net;
-writing asks a layout, such as ours, what it calls that place.
+To read a file, its names are matched against the layouts, which gives each module its position in
+the net. To write one, a layout names each position.
 """
 
 import re
@@ -24,8 +24,8 @@ CIFAR10 = {
     "std": [0.2023, 0.1994, 0.2010],
 }
 
-# What stands in a name for a number: {n} counts blocks from 1, {s} stages and {b} the blocks of one
-# from 0; {even} and {odd} are twice a block's number, and one more; {k} grows from block to block.
+# Numbers in names: {n} counts blocks from 1; {s} counts stages and {b} the blocks of a stage, from
+# 0; {even} and {odd} are twice a block's number, and one more; {k} grows from block to block.
 NUMBERS = {
     "{n}": r"(?P<n>\d+)",
     "{s}": r"(?P<s>\d+)",
@@ -37,32 +37,32 @@ NUMBERS = {
 Names = Mapping[str, str | tuple[str, str]]  # role of a layer -> what it is called
 
 
-class Place(NamedTuple):
-    """Where a module belongs, in the same words for every layout."""
+class Position(NamedTuple):
+    """The position of a module in the net, the same for every layout."""
 
     role: str  # of its layer: "stem", "depthwise", ..., "classifier"
-    norm: bool = False  # it is the layer's norm, not its convolution
-    block: int | None = None  # the number of its block, from 0; of the head's: how many there are
-    plain: bool = False  # its block is one of MobileNetV2 without expansion
+    is_norm: bool = False  # the layer's norm, not its convolution
+    block: int | None = None  # index of its block; for the head, the number of blocks
+    is_plain: bool = False  # in a block of MobileNetV2 without expansion
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The names of one zoo for one of the nets, and what its nets are beside their tensors.
+    """The names of one zoo for one of the nets, and what its tensors don't show.
 
     Attributes:
-        zoo: whose they are, for people.
+        zoo: whose names they are, for messages.
         model: the net, as `create_model` calls it.
-        outside: the layers around the blocks: stem, perhaps head, classifier. A pair names the
-            convolution and the norm of a layer, a single name takes `parts`.
-        block: the layers of a block.
-        plain: those of a block without expansion.
-        parts: what follows a layer's name for its convolution and for its norm.
-        options: of the net, as far as tensors do not show them; empty where the zoo has nets with
-            any padding, epsilon and activation, as we have.
+        outside: layers outside the blocks: stem, perhaps head, classifier. A pair names the
+            convolution and the norm of a layer; to a single name, `parts` are appended.
+        block: layers of a block.
+        plain: layers of a block without expansion.
+        parts: suffixes of a layer's name for its convolution and its norm.
+        options: of the net, where tensors don't show them; empty if the zoo, as ours, has nets
+            with any padding, epsilon and activation.
         preprocessing: what the net expects, unless the file says otherwise.
         tensorflow: kernels are (H, W, in, out), depthwise ones (H, W, channels, multiplier).
-        foreign: roles of layers that our nets lack -> what these are.
+        foreign: roles of layers that our nets lack -> what they are.
     """
 
     zoo: str
@@ -76,50 +76,50 @@ class Layout:
     tensorflow: bool = False
     foreign: Mapping[str, str] = field(default_factory=dict)
 
-    def name(self, place: Place, stage: int = 0, in_stage: int = 0) -> str:
-        """What the module at `place` is called, its block being number `in_stage` of `stage`."""
-        names = {**self.outside, **(self.plain if place.plain else self.block)}
-        template = self._pair(place.role, names)[place.norm]
-        return template.format(n=(place.block or 0) + 1, s=stage, b=in_stage)
+    def name(self, position: Position, stage: int = 0, in_stage: int = 0) -> str:
+        """Name the module at `position`, whose block has the index `in_stage` in `stage`."""
+        names = {**self.outside, **(self.plain if position.is_plain else self.block)}
+        template = self._name_pair(position.role, names)[position.is_norm]
+        return template.format(n=(position.block or 0) + 1, s=stage, b=in_stage)
 
     def match(self, modules: Iterable[str]) -> "Match":
-        """Finds the place of each module of a file."""
-        places: dict[str, Place] = {}
+        """Find the position of each module of a file."""
+        positions: dict[str, Position] = {}
         unknown: list[str] = []
-        blocks: dict[tuple[int, ...], dict[str, list[Place]]] = {}
+        blocks: dict[tuple[int, ...], dict[str, list[Position]]] = {}
         for module in modules:
-            found = list(self._candidates(module))
+            found = list(self._find_candidates(module))
             if not found:
                 unknown.append(module)
             elif found[0][1].role in self.outside:
-                places[module] = found[0][1]
+                positions[module] = found[0][1]
             else:
-                for number, place in found:
-                    blocks.setdefault(number, {}).setdefault(module, []).append(place)
+                for number, position in found:
+                    blocks.setdefault(number, {}).setdefault(module, []).append(position)
         for i, number in enumerate(sorted(blocks)):
-            plain = self._is_plain(blocks[number])
+            is_plain = self._is_plain(blocks[number])
             for module, candidates in blocks[number].items():
-                fitting = [place for place in candidates if place.plain == plain]
+                fitting = [position for position in candidates if position.is_plain == is_plain]
                 if fitting:
-                    places[module] = fitting[0]._replace(block=i)
+                    positions[module] = fitting[0]._replace(block=i)
                 else:
                     unknown.append(module)
-        for module, place in places.items():
-            if place.role == "head":
-                places[module] = place._replace(block=len(blocks))
-        return Match(self, places, unknown, sorted(blocks))
+        for module, position in positions.items():
+            if position.role == "head":
+                positions[module] = position._replace(block=len(blocks))
+        return Match(self, positions, unknown, sorted(blocks))
 
     @cached_property
-    def _patterns(self) -> list[tuple[re.Pattern[str], Place]]:
+    def _patterns(self) -> list[tuple[re.Pattern[str], Position]]:
         groups = (self.outside, False), (self.plain, True), (self.block, False)
         return [
-            (re.compile(_numbered(template)), Place(role, norm, plain=plain))
-            for names, plain in groups
+            (re.compile(_fill_numbers(template)), Position(role, is_norm, is_plain=is_plain))
+            for names, is_plain in groups
             for role in names
-            for norm, template in zip((False, True), self._pair(role, names), strict=True)
+            for is_norm, template in zip((False, True), self._name_pair(role, names), strict=True)
         ]
 
-    def _pair(self, role: str, names: Names) -> tuple[str, str]:
+    def _name_pair(self, role: str, names: Names) -> tuple[str, str]:
         name = names[role]
         if not isinstance(name, str):
             return name
@@ -127,48 +127,49 @@ class Layout:
             return name, name
         return name + self.parts[0], name + self.parts[1]
 
-    def _candidates(self, module: str) -> Iterator[tuple[tuple[int, ...], Place]]:
-        for pattern, place in self._patterns:
+    def _find_candidates(self, module: str) -> Iterator[tuple[tuple[int, ...], Position]]:
+        for pattern, position in self._patterns:
             if match := pattern.fullmatch(module):
                 halved = {"even", "odd"} & match.groupdict().keys()
                 numbers = [int(number) for number in match.groupdict().values()]
-                yield tuple(number // 2 if halved else number for number in numbers), place
+                yield tuple(number // 2 if halved else number for number in numbers), position
 
-    def _is_plain(self, modules: Mapping[str, list[Place]]) -> bool:
-        """Whether the modules of a block are those of one without expansion."""
+    def _is_plain(self, modules: Mapping[str, list[Position]]) -> bool:
+        """Whether a block with these modules has no expansion."""
         plain, expanded = (
-            sum(any(place.plain == kind for place in places) for places in modules.values())
+            sum(any(p.is_plain == kind for p in candidates) for candidates in modules.values())
             for kind in (True, False)
         )
         return plain > expanded or plain == len(modules) == 2 * len(self.plain)
 
 
-def _numbered(template: str) -> str:
+def _fill_numbers(template: str) -> str:
     for number, pattern in NUMBERS.items():
         template = template.replace(number, pattern)
     return template
 
 
 class Match(NamedTuple):
-    """How the names of a file fit a layout."""
+    """The names of a file, matched against a layout."""
 
     layout: Layout
-    places: dict[str, Place]  # module -> where it belongs
-    unknown: list[str]  # modules that belong nowhere
+    positions: dict[str, Position]
+    unknown: list[str]  # modules without a position
     blocks: list[tuple[int, ...]]  # the numbers that the file gives the blocks
 
-    def blocks_per_stage(self) -> list[int] | None:
-        """How many blocks each stage has, if the names say so."""
+    def count_blocks_per_stage(self) -> list[int] | None:
+        """Count the blocks of each stage; None if the names don't show stages."""
         if not self.blocks or any(len(number) != 2 for number in self.blocks):
             return None
         stages = [stage for stage, _ in self.blocks]
         return [stages.count(stage) for stage in sorted(set(stages))]
 
 
-def best_match(modules: Iterable[str]) -> Match:
-    """How the names fit the layout that knows most of them."""
+def find_best_match(modules: Iterable[str]) -> Match:
+    """Match the names against the layout that knows most of them."""
     modules = list(modules)
-    return max((layout.match(modules) for layout in LAYOUTS), key=lambda match: len(match.places))
+    matches = (layout.match(modules) for layout in LAYOUTS)
+    return max(matches, key=lambda match: len(match.positions))
 
 
 MOBILENETS_V1 = Layout(
@@ -378,7 +379,7 @@ SLIM_V2 = Layout(
     preprocessing=INCEPTION,
     tensorflow=True,
 )
-# V1 first: the names of its blocks are also those of V2's without expansion.
+# V1 first: V2's blocks without expansion have the same names.
 LAYOUTS = (
     MOBILENETS_V1, TIMM_V1, KUANGLIU_V1, TRANSFORMERS_V1, KERAS_V1, SLIM_V1,
     TORCHVISION_V2, TIMM_V2, TONYLINS_V2, D_LI14_V2, KUANGLIU_V2, TRANSFORMERS_V2, KERAS_V2,

@@ -7,18 +7,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mobilenets.weights.files import limits, read_file
+from mobilenets.weights.files import limits, read_raw_weights
 
 WEIGHTS = {"stem.weight": torch.arange(6.0).reshape(2, 3)}
 READ = "read are files of PyTorch, safetensors"
 
 
 @pytest.mark.parametrize("name", ["net.pth", "net.h5", "net.safetensors", "net.npz", "model.json"])
-def test_the_name_of_a_file_tells_nothing(name, tmp_path):
+def test_the_name_of_a_file_does_not_matter(name, tmp_path):
     torch.save(WEIGHTS, tmp_path / name)
-    assert read_file(tmp_path / name).format == "PyTorch"
+    assert read_raw_weights(tmp_path / name).format == "PyTorch"
     save_file(WEIGHTS, tmp_path / name)
-    stored = read_file(tmp_path / name)
+    stored = read_raw_weights(tmp_path / name)
     assert stored.format == "safetensors"
     assert torch.equal(stored.tensors["stem.weight"], WEIGHTS["stem.weight"])
 
@@ -43,11 +43,11 @@ def test_the_name_of_a_file_tells_nothing(name, tmp_path):
         (b"weights", "is of no format that is known here"),
     ],
 )
-def test_what_is_not_read_is_named(content, sentence, tmp_path):
+def test_a_format_that_is_not_read_is_named(content, sentence, tmp_path):
     path = tmp_path / "net.pth"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"^{path} {sentence}") as raised:
-        read_file(path)
+        read_raw_weights(path)
     assert "TensorFlow checkpoint" in sentence or READ in str(raised.value)
 
 
@@ -56,7 +56,7 @@ def test_a_tensorflow_checkpoint_is_told_how_to_become_an_npz(given, tmp_path):
     (tmp_path / "model.ckpt.index").write_bytes(b"x")
     (tmp_path / "model.ckpt.data-00000-of-00001").write_bytes(b"numbers")
     with pytest.raises(ValueError, match=r"r = tf\.train\.load_checkpoint\(PREFIX\); numpy\.savez"):
-        read_file(tmp_path / given)
+        read_raw_weights(tmp_path / given)
 
 
 @pytest.mark.parametrize(
@@ -68,37 +68,37 @@ def test_a_tensorflow_checkpoint_is_told_how_to_become_an_npz(given, tmp_path):
 )
 def test_a_folder_of_hugging_face_is_read(name, write, tmp_path):
     write(WEIGHTS, tmp_path / name)
-    assert list(read_file(tmp_path).tensors) == ["stem.weight"]
+    assert list(read_raw_weights(tmp_path).tensors) == ["stem.weight"]
 
 
 def test_a_folder_prefers_safetensors(tmp_path):
     save_file(WEIGHTS, tmp_path / "model.safetensors")
     torch.save(WEIGHTS, tmp_path / "pytorch_model.bin")
-    assert read_file(tmp_path).format == "safetensors"
+    assert read_raw_weights(tmp_path).format == "safetensors"
 
 
 def test_a_folder_without_weights_says_what_it_lacks(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no model\.json, model\.safetensors, pytorch_mod"):
-        read_file(tmp_path)
+    with pytest.raises(ValueError, match=r"and no model\.json, model\.safetensors, pytorch_mod"):
+        read_raw_weights(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"net\.pth is no file: give one that exists"):
-        read_file(tmp_path / "net.pth")
+    with pytest.raises(ValueError, match=r"there is no file .*net\.pth: give a file of weights"):
+        read_raw_weights(tmp_path / "net.pth")
 
 
 def test_a_file_larger_than_the_limit_is_not_opened(tmp_path, monkeypatch):
     torch.save(WEIGHTS, tmp_path / "net.pth")
     monkeypatch.setattr(limits, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match=r"net\.pth is 0\.0 GB; at most 0\.0 GB are read"):
-        read_file(tmp_path / "net.pth")
+        read_raw_weights(tmp_path / "net.pth")
 
 
 def test_a_sparse_file_of_nine_gigabytes_is_not_opened(tmp_path):
     with (tmp_path / "net.pth").open("wb") as file:
         file.truncate(9_300_000_000)
     with pytest.raises(ValueError, match=r"net\.pth is 9\.3 GB; at most 2\.1 GB are read"):
-        read_file(tmp_path / "net.pth")
+        read_raw_weights(tmp_path / "net.pth")
 
 
 def test_a_zip_of_something_else_is_named(tmp_path):
@@ -106,7 +106,7 @@ def test_a_zip_of_something_else_is_named(tmp_path):
         archive.writestr("readme.txt", "hello")
         archive.writestr("a.npy", "hello")
     with pytest.raises(ValueError, match=r"net\.zip is a zip archive of something else"):
-        read_file(tmp_path / "net.zip")
+        read_raw_weights(tmp_path / "net.zip")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
@@ -117,4 +117,4 @@ def test_an_archive_cut_short_is_damaged(share, tmp_path):
     with pytest.raises(
         ValueError, match=r"net\.npz can't be read \(BadZipFile: .*\): get it again"
     ):
-        read_file(tmp_path / "net.npz")
+        read_raw_weights(tmp_path / "net.npz")

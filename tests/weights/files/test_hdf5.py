@@ -1,11 +1,11 @@
-"""Of an HDF5 file nothing is read that lies elsewhere, is too much, or unpacks without bound."""
+"""HDF5 files are read within bounds, and without following links out of the file."""
 
 import struct
 
 import numpy as np
 import pytest
 
-from mobilenets.weights.files import limits, read_file
+from mobilenets.weights.files import limits, read_raw_weights
 
 h5py = pytest.importorskip("h5py", reason="HDF5 files need h5py")
 
@@ -17,7 +17,7 @@ def path(tmp_path):
         file["conv1/conv1/kernel:0"] = np.ones((2, 3), dtype=np.float32)
     with h5py.File(tmp_path / "other", "w") as file:
         file["secret"] = np.ones(3)
-    assert list(read_file(tmp_path / "net").tensors) == ["conv1/kernel"]
+    assert list(read_raw_weights(tmp_path / "net").tensors) == ["conv1/kernel"]
     return tmp_path / "net"
 
 
@@ -94,15 +94,15 @@ def number_as_config(file):
         (null_dataset, "has no values for 'conv1/bias'"),
         (huge_dataset, r"would unpack to 4000\.0 GB; at most 2\.1 GB are read"),
         (text_dataset, "holds 'conv1/bias' as object, which is not read"),
-        (list_of_configs, "has an attribute 'model_config' that is not one text"),
-        (number_as_config, "has an attribute 'model_config' that is not one text"),
+        (list_of_configs, "has an attribute 'model_config' that is not one string"),
+        (number_as_config, "has an attribute 'model_config' that is not one string"),
     ],
 )
-def test_what_is_not_wholly_in_the_file_is_refused(spoil, sentence, path):
+def test_values_that_are_not_in_the_file_are_rejected(spoil, sentence, path):
     with h5py.File(path, "a") as file:
         spoil(file)
     with pytest.raises(ValueError, match=f"^{path} {sentence}"):
-        read_file(path)
+        read_raw_weights(path)
 
 
 def test_the_sum_of_all_data_sets_is_bounded(path, monkeypatch):
@@ -110,12 +110,12 @@ def test_the_sum_of_all_data_sets_is_bounded(path, monkeypatch):
         for i in range(5):
             file[f"optimizer_weights/{i}"] = np.ones(100)
     monkeypatch.setattr(limits, "MAX_BYTES", path.stat().st_size)
-    read_file(path)
+    read_raw_weights(path)
     with h5py.File(path, "a") as file:  # a data set of many more values than bytes
         file.create_dataset("many", (10**5,), "f4", chunks=(10,))
     monkeypatch.setattr(limits, "MAX_BYTES", path.stat().st_size)
     with pytest.raises(ValueError, match="net would unpack to"):
-        read_file(path)
+        read_raw_weights(path)
 
 
 def test_the_number_of_objects_is_bounded(path, monkeypatch):
@@ -124,7 +124,7 @@ def test_the_number_of_objects_is_bounded(path, monkeypatch):
             file.create_group(f"group{i}")
     monkeypatch.setattr(limits, "MAX_MEMBERS", 20)
     with pytest.raises(ValueError, match=r"net holds \d+ HDF5 objects; at most 20 are read"):
-        read_file(path)
+        read_raw_weights(path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -134,15 +134,15 @@ def test_a_file_cut_short_is_damaged(share, path):
     with pytest.raises(
         ValueError, match=r"net (can't be read \(OSError: |is a damaged HDF5).*get it again"
     ):
-        read_file(path)
+        read_raw_weights(path)
 
 
-def test_a_heap_that_the_library_would_read_for_ever_is_refused(path):
+def test_a_heap_that_would_loop_the_library_for_ever_is_rejected(path):
     with h5py.File(path, "a") as file:
         file.attrs["model_config"] = "{}"
     content = bytearray(path.read_bytes())
     first = content.index(b"GCOL") + 16
     struct.pack_into("<Q", content, first + 8, content[first + 8] + 64)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"net is a damaged HDF5 file \(a heap of texts does not"):
-        read_file(path)
+    with pytest.raises(ValueError, match=r"net is a damaged HDF5 file \(a heap of strings does n"):
+        read_raw_weights(path)

@@ -1,4 +1,4 @@
-"""Arrays of an .npz come out as they are; objects stay shut."""
+"""Arrays of an .npz are read as they are; objects are not unpickled."""
 
 import io
 import pickle
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.weights.files import read_file
+from mobilenets.weights.files import read_raw_weights
 
 
 def npy(array, version=None):
@@ -32,7 +32,7 @@ def test_names_with_slashes_values_and_types_stay(save, tmp_path):
         "global_step": np.array(7, dtype=np.int64),
     }
     save(tmp_path / "net.npz", **arrays)
-    stored = read_file(tmp_path / "net.npz")
+    stored = read_raw_weights(tmp_path / "net.npz")
     assert (stored.format, stored.content, stored.ignored) == ("NumPy", {}, [])
     assert list(stored.tensors) == list(arrays)
     for name, array in arrays.items():
@@ -48,13 +48,13 @@ def test_column_order_byte_order_and_both_headers_are_read(version, tmp_path):
         columns=npy(np.asfortranarray(array), version),
         swapped=npy(array.astype(">f8"), version),
     )
-    tensors = read_file(tmp_path / "net").tensors
+    tensors = read_raw_weights(tmp_path / "net").tensors
     assert torch.equal(tensors["columns"], torch.from_numpy(array))
     assert torch.equal(tensors["swapped"], torch.from_numpy(array))
 
 
 class Payload:
-    """Would write a file if it were unpickled."""
+    """A class that writes a file when it is unpickled."""
 
     def __reduce__(self):
         return (open, ("executed", "w"))
@@ -64,10 +64,10 @@ def test_an_array_of_objects_is_not_opened(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "net.npz", a=np.array([Payload()], dtype=object))
     with pytest.raises(ValueError, match="holds Python objects in 'a', which were not opened"):
-        read_file(tmp_path / "net.npz")
+        read_raw_weights(tmp_path / "net.npz")
     write(tmp_path / "net", a=pickle.dumps(Payload()))
     with pytest.raises(ValueError, match=r"net can't be read \(ValueError: "):
-        read_file(tmp_path / "net")
+        read_raw_weights(tmp_path / "net")
     assert not (tmp_path / "executed").exists()
 
 
@@ -79,32 +79,32 @@ def header(shape, descr="<f4"):
 
 
 @pytest.mark.parametrize("shape", [(10**12,), (3, 3), (1,), ()])
-def test_a_header_that_does_not_fit_its_member_is_refused(shape, tmp_path):
+def test_a_header_that_does_not_fit_its_member_is_rejected(shape, tmp_path):
     write(tmp_path / "net", a=header(shape) + bytes(12))
     with pytest.raises(
         ValueError, match=r"net claims \(.*\) values of float32 for 'a' and holds 12"
     ):
-        read_file(tmp_path / "net")
+        read_raw_weights(tmp_path / "net")
 
 
-def test_an_oversized_header_is_refused(tmp_path):
+def test_an_oversized_header_is_rejected(tmp_path):
     long = b"{'descr': '<f4', 'fortran_order': False, 'shape': (), }".ljust(10**6)
     content = b"\x93NUMPY\x02\x00" + len(long).to_bytes(4, "little") + long + bytes(4)
     write(tmp_path / "net", a=content)
     with pytest.raises(ValueError, match=r"net can't be read \(ValueError: Header info length"):
-        read_file(tmp_path / "net")
+        read_raw_weights(tmp_path / "net")
 
 
 @pytest.mark.parametrize("values", [np.array(["a"]), np.array([1j]), np.zeros(2, "f4,i4")])
-def test_what_is_no_number_is_named(values, tmp_path):
+def test_arrays_that_are_not_numeric_are_named(values, tmp_path):
     np.savez(tmp_path / "net.npz", a=values)
     with pytest.raises(
         ValueError, match=r"net\.npz holds 'a' as .*, which is not read: save it as"
     ):
-        read_file(tmp_path / "net.npz")
+        read_raw_weights(tmp_path / "net.npz")
 
 
-def test_weights_that_diverged_are_refused(tmp_path):
+def test_weights_that_diverged_are_rejected(tmp_path):
     np.savez(tmp_path / "net.npz", a=np.array([np.inf]))
     with pytest.raises(ValueError, match="holds NaN or infinity in 'a'"):
-        read_file(tmp_path / "net.npz")
+        read_raw_weights(tmp_path / "net.npz")

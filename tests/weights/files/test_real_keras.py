@@ -1,4 +1,4 @@
-"""What Keras itself writes is read, in every format that it has."""
+"""Files that Keras itself writes are read, in each of its formats."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.weights.files import read_file
+from mobilenets.weights.files import read_raw_weights
 
 pytestmark = [
     pytest.mark.slow,
@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
 @pytest.mark.parametrize("name", ["plain", "tuned"])
 def test_names_and_values_are_keras_own(name, suffix, folder):
-    stored = read_file(folder / f"{name}{suffix}")
+    stored = read_raw_weights(folder / f"{name}{suffix}")
     with np.load(folder / f"{name}.npz") as expected:
         assert len(stored.tensors) == len(expected.files) == 137
         for key in expected.files:

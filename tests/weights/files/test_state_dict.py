@@ -1,4 +1,4 @@
-"""The state dict is found where training scripts put it, the average before the raw weights."""
+"""The state dict is found where training scripts put it, the EMA before the raw weights."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_every_usual_entry_is_found(entry):
     assert (state_dict is RAW, passed) == (True, [])
 
 
-def test_a_state_dict_may_be_the_whole_file_or_lie_two_deep():
+def test_a_state_dict_may_be_the_whole_file_or_two_levels_down():
     assert find_state_dict(RAW) == (RAW, [])
     assert find_state_dict({"state_dict": {"model": RAW}})[0] is RAW
     assert find_state_dict({"state_dict": {"model": {"net": RAW}}}) == ({}, [])
@@ -31,16 +31,16 @@ def test_a_state_dict_may_be_the_whole_file_or_lie_two_deep():
 
 @pytest.mark.parametrize("average", ["model_ema", "state_dict_ema", "ema_state_dict", "ema"])
 @pytest.mark.parametrize("raw", ["state_dict", "model_state_dict", "model", "net"])
-def test_the_average_goes_before_the_raw_weights(average, raw):
+def test_the_ema_comes_before_the_raw_weights(average, raw):
     assert find_state_dict({raw: RAW, average: AVERAGE}) == (AVERAGE, [raw])
 
 
-def test_an_average_of_nothing_but_counters_is_none():
+def test_an_ema_of_nothing_but_counters_is_ignored():
     settings = {"decay": 0.999, "num_updates": torch.tensor(5)}
     assert find_state_dict({"ema": settings, "model": RAW}) == (RAW, [])
 
 
-def test_what_is_passed_over_is_named_with_its_place():
+def test_an_entry_passed_over_is_named_with_its_path():
     nested = {"state_dict": {"model": RAW, "ema": AVERAGE}}
     assert find_state_dict(nested) == (AVERAGE, ["state_dict.model"])
 
@@ -56,21 +56,21 @@ def test_the_prefixes_of_wrappers_are_dropped(prefix):
 
 
 @pytest.mark.parametrize("prefix", ["ema.module.", "ema.", "model_ema.", "model_ema.module."])
-def test_the_average_in_a_flat_dict_is_taken_and_the_raw_weights_named(prefix):
+def test_the_ema_in_a_flat_dict_is_used_and_the_raw_weights_are_named(prefix):
     flat = with_prefix("net.", RAW) | with_prefix(prefix, AVERAGE)
     tensors, ignored = unwrap(flat | {f"{prefix}n_averaged": torch.tensor(9)})
     assert same(tensors, AVERAGE)
     assert ignored == ["net.a.weight", "net.a.steps", f"{prefix}n_averaged"]
 
 
-def test_the_counter_of_an_averaged_model_is_no_weight():
+def test_the_counter_of_an_averaged_model_is_not_a_weight():
     averaged = {"n_averaged": torch.tensor(9), **with_prefix("module.", RAW)}
     tensors, ignored = unwrap(averaged)
     assert same(tensors, RAW)
     assert ignored == ["n_averaged"]
 
 
-def test_entries_that_are_no_tensors_are_left_out_by_name():
+def test_entries_that_are_not_tensors_are_ignored_and_named():
     tensors, ignored = unwrap({**RAW, "_extra_state": {"a": 1}, 3: torch.ones(1)})
     assert same(tensors, RAW)
     assert ignored == ["_extra_state", "3"]

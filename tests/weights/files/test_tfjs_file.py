@@ -1,4 +1,4 @@
-"""TensorFlow.js models are read with their shards, and with none but those beside them."""
+"""TensorFlow.js models are read with their shards, which must be beside them."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.weights.files import limits, read_file
+from mobilenets.weights.files import limits, read_raw_weights
 
 KERNEL = np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)
 BIAS = np.array([1.0, 2.0, 3.0], dtype=np.float32)
@@ -18,7 +18,7 @@ def entry(name, array, dtype="float32", quantization=None):
 
 
 def write(folder, *groups, **topology):
-    """Each group: shard names -> contents, then its entries."""
+    """Write groups, each of {name of a shard: content} and then its entries."""
     manifest = []
     for shards, *entries in groups:
         manifest.append({"paths": list(shards), "weights": entries})
@@ -28,7 +28,7 @@ def write(folder, *groups, **topology):
     (folder / "model.json").write_text(json.dumps(model))
 
 
-def test_the_shards_of_a_group_are_one_after_another(tmp_path):
+def test_the_shards_of_a_group_are_joined(tmp_path):
     content = KERNEL.tobytes() + BIAS.tobytes()
     write(
         tmp_path,
@@ -41,7 +41,7 @@ def test_the_shards_of_a_group_are_one_after_another(tmp_path):
         model_config={"class_name": "Model"},
     )
     for given in (tmp_path, tmp_path / "model.json"):
-        stored = read_file(given)
+        stored = read_raw_weights(given)
         assert stored.format == "TensorFlow.js"
         assert stored.content == {"class_name": "Model"}
         assert list(stored.tensors) == ["conv1/kernel", "conv1/bias", "conv2/bias"]
@@ -60,7 +60,7 @@ def test_the_shards_of_a_group_are_one_after_another(tmp_path):
 )
 def test_the_config_is_found_where_there_is_one(topology, content, tmp_path):
     write(tmp_path, ({"shard": BIAS.tobytes()}, entry("MobilenetV1/Conv/biases", BIAS)), **topology)
-    stored = read_file(tmp_path)
+    stored = read_raw_weights(tmp_path)
     assert (stored.content, list(stored.tensors)) == (content, ["MobilenetV1/Conv/biases"])
 
 
@@ -69,7 +69,7 @@ def test_quantised_weights_are_scaled_and_shifted(dtype, tmp_path):
     numbers = np.array([0, 3, 200], dtype=dtype)
     coded = {"dtype": dtype, "scale": 0.5, "min": -2.0}
     write(tmp_path, ({"shard": numbers.tobytes()}, entry("a", numbers, "float32", coded)))
-    values = read_file(tmp_path).tensors["a"]
+    values = read_raw_weights(tmp_path).tensors["a"]
     assert (values.dtype, values.tolist()) == (torch.float32, [-2.0, -0.5, 98.0])
 
 
@@ -77,7 +77,7 @@ def test_half_precision_is_only_cast(tmp_path):
     numbers = np.array([0.1, 2.0], dtype=np.float16)
     coded = {"dtype": "float16"}
     write(tmp_path, ({"shard": numbers.tobytes()}, entry("a", numbers, "float32", coded)))
-    values = read_file(tmp_path).tensors["a"]
+    values = read_raw_weights(tmp_path).tensors["a"]
     assert values.dtype == torch.float32
     assert torch.equal(values, torch.from_numpy(numbers.astype(np.float32)))
 
@@ -86,7 +86,7 @@ def test_quantised_integers_are_rounded(tmp_path):
     numbers = np.array([0, 3], dtype=np.uint8)
     coded = {"dtype": "uint8", "scale": 0.9, "min": 1.0}
     write(tmp_path, ({"shard": numbers.tobytes()}, entry("a", numbers, "int32", coded)))
-    assert read_file(tmp_path).tensors["a"].tolist() == [1, 4]
+    assert read_raw_weights(tmp_path).tensors["a"].tolist() == [1, 4]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "uint8", "bool"])
@@ -97,7 +97,7 @@ def test_every_type_is_read_empty_and_scalar_weights_too(dtype, tmp_path):
         tmp_path,
         ({"shard": numbers.tobytes()}, entry("a", numbers, dtype), entry("b", empty, dtype)),
     )
-    tensors = read_file(tmp_path).tensors
+    tensors = read_raw_weights(tmp_path).tensors
     assert torch.equal(tensors["a"], torch.from_numpy(numbers))
     assert tensors["b"].shape == (0, 3)
 
@@ -109,7 +109,7 @@ def test_a_shard_of_another_size_is_named(length, tmp_path):
         ValueError,
         match=rf"json describes 12 bytes of weights in group1-shard1of1, which hold {length}: copy",
     ):
-        read_file(tmp_path)
+        read_raw_weights(tmp_path)
 
 
 def test_a_missing_shard_is_named(tmp_path):
@@ -118,13 +118,13 @@ def test_a_missing_shard_is_named(tmp_path):
     with pytest.raises(
         ValueError, match=r"json needs the shard group1-shard1of1, which is not bes"
     ):
-        read_file(tmp_path)
+        read_raw_weights(tmp_path)
 
 
 @pytest.mark.parametrize(
     "name", ["../secret", "/etc/passwd", "a/b", "..", ".", "", "..\\secret", "C:secret", "a\0b"]
 )
-def test_a_shard_can_lie_nowhere_but_beside(name, tmp_path):
+def test_a_shard_must_be_beside_the_model(name, tmp_path):
     folder = tmp_path / "net"
     folder.mkdir()
     (tmp_path / "secret").write_bytes(BIAS.tobytes())
@@ -133,7 +133,7 @@ def test_a_shard_can_lie_nowhere_but_beside(name, tmp_path):
     model["weightsManifest"][0]["paths"] = [name]
     (folder / "model.json").write_text(json.dumps(model))
     with pytest.raises(ValueError, match=r"(not a plain file name, so it was not|needs the shard)"):
-        read_file(folder)
+        read_raw_weights(folder)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_shard_can_lie_nowhere_but_beside(name, tmp_path):
         ('{"a": ' + "[" * 100_000, r"can't be read \(RecursionError: "),
     ],
 )
-def test_json_of_another_kind_is_named(model, sentence, tmp_path):
+def test_json_that_is_not_a_model_is_named(model, sentence, tmp_path):
     (tmp_path / "model.json").write_text(model)
     with pytest.raises(ValueError, match=rf"model\.json {sentence}"):
-        read_file(tmp_path)
+        read_raw_weights(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -164,12 +164,12 @@ def test_json_of_another_kind_is_named(model, sentence, tmp_path):
 def test_an_impossible_weight_is_named(change, sentence, tmp_path):
     write(tmp_path, ({"shard": BIAS.tobytes()}, entry("a", BIAS) | change))
     with pytest.raises(ValueError, match=rf"model\.json {sentence}"):
-        read_file(tmp_path)
+        read_raw_weights(tmp_path)
 
 
-def test_a_huge_json_is_refused(tmp_path, monkeypatch):
+def test_a_huge_json_is_rejected(tmp_path, monkeypatch):
     write(tmp_path, ({"shard": BIAS.tobytes()}, entry("a", BIAS)))
     with (tmp_path / "model.json").open("a") as file:
         file.write(" " * limits.MAX_JSON_BYTES)
     with pytest.raises(ValueError, match=r"has 17 MB of JSON in the file; at most 17 MB are read"):
-        read_file(tmp_path)
+        read_raw_weights(tmp_path)

@@ -1,4 +1,4 @@
-"""A zip archive can't unpack to more than it claims, nor claim too much."""
+"""A zip archive can neither unpack to more than it claims nor claim too much."""
 
 import struct
 import zipfile
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from mobilenets.weights.files import limits, read_file
+from mobilenets.weights.files import limits, read_raw_weights
 
 
-def test_a_bomb_is_refused_by_what_it_claims(tmp_path):
+def test_a_bomb_is_rejected_by_what_it_claims(tmp_path):
     path = tmp_path / "net.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", bytes(10))
@@ -19,14 +19,14 @@ def test_a_bomb_is_refused_by_what_it_claims(tmp_path):
     struct.pack_into("<I", content, directory + 24, 4_000_000_000)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"net\.npz would unpack to 4\.0 GB; at most 2\.1 GB are"):
-        read_file(path)
+        read_raw_weights(path)
 
 
-def test_a_bomb_is_refused_by_its_ratio(tmp_path):
+def test_a_bomb_is_rejected_by_its_ratio(tmp_path):
     path = tmp_path / "net.npz"
     np.savez_compressed(path, a=np.zeros(80_000_000, dtype=np.uint8))
     with pytest.raises(ValueError, match=r"would unpack to 80 MB, 1,0\d\d times its own size"):
-        read_file(path)
+        read_raw_weights(path)
 
 
 @pytest.mark.parametrize("write", ["torch", "keras", "npz"])
@@ -38,7 +38,7 @@ def test_every_archive_is_measured_before_it_is_read(write, tmp_path, monkeypatc
     assert path.stat().st_size < 100_000
     monkeypatch.setattr(limits, "MAX_BYTES", 20_000_000)
     with pytest.raises(ValueError, match=r"would unpack to 0\.0 GB"):
-        read_file(path)
+        read_raw_weights(path)
 
 
 def test_a_member_is_not_read_past_its_claim(tmp_path):
@@ -48,19 +48,19 @@ def test_a_member_is_not_read_past_its_claim(tmp_path):
     struct.pack_into("<I", content, content.index(b"PK\x01\x02") + 24, 1000)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"net\.npz can't be read \(BadZipFile: Bad CRC-32"):
-        read_file(path)
+        read_raw_weights(path)
 
 
-def test_too_many_members_are_refused(tmp_path, monkeypatch):
+def test_too_many_members_are_rejected(tmp_path, monkeypatch):
     torch.save({f"{i}": torch.zeros(1) for i in range(30)}, tmp_path / "net.pth")
     monkeypatch.setattr(limits, "MAX_MEMBERS", 20)
     with pytest.raises(ValueError, match=r"net\.pth holds \d+ members; at most 20 are read"):
-        read_file(tmp_path / "net.pth")
+        read_raw_weights(tmp_path / "net.pth")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_methods_that_unpack_in_one_go_are_refused(method, tmp_path):
+def test_methods_that_unpack_in_one_go_are_rejected(method, tmp_path):
     with zipfile.ZipFile(tmp_path / "net.npz", "w", method) as archive:
         archive.writestr("a.npy", bytes(1000))
     with pytest.raises(ValueError, match=r"holds 'a\.npy' encrypted or compressed by an unusual"):
-        read_file(tmp_path / "net.npz")
+        read_raw_weights(tmp_path / "net.npz")

@@ -1,4 +1,4 @@
-"""A file of a URL comes from torch.hub's cache, or is fetched into it, or neither."""
+"""A file at a URL comes from torch.hub's cache or is fetched into it."""
 
 import hashlib
 from urllib.error import URLError
@@ -20,7 +20,7 @@ def https_name(url="https://host/w.pth"):
     return f"{url}#sha256={SHA256}"
 
 
-def test_a_cached_url_is_used_without_the_network_after_its_sum_was_checked(checkpoints):
+def test_a_cached_file_is_used_without_the_network_after_a_check_of_its_sha256(checkpoints):
     path = checkpoints / f"{SHA256[:8]}-w.pth"
     path.write_bytes(CONTENT)
     fetched = fetch(https_name().replace(SHA256, SHA256.upper()))
@@ -30,7 +30,7 @@ def test_a_cached_url_is_used_without_the_network_after_its_sum_was_checked(chec
         fetch(https_name())
 
 
-def test_a_damaged_file_in_torchvisions_place_is_refused(checkpoints):
+def test_a_damaged_file_in_torchvisions_place_is_rejected(checkpoints):
     (checkpoints / V2_FILE).write_bytes(b"half")
     with pytest.raises(ValueError, match=r"its sha256 is [0-9a-f]{64}, not 7ebf99e0"):
         fetch("torchvision:IMAGENET1K_V2")

@@ -1,4 +1,4 @@
-"""A repository of the Hub gives its files one by one, or says in a sentence why it can't."""
+"""A repository on the Hub is fetched file by file, or one sentence says why it can't be."""
 
 import sys
 
@@ -14,7 +14,7 @@ TIMM_REPO = "timm/mobilenetv1_100.ra4_e3600_r224_in1k"
 
 
 class ConnectError(Exception):
-    """Stands for that of httpx, which is no OSError."""
+    """A stand-in for httpx's, which is not an OSError."""
 
 
 def test_timms_older_file_is_taken_where_there_is_no_safetensors(hub):
@@ -44,7 +44,7 @@ def test_a_revision_is_passed_on(hub):
         ),
     ],
 )
-def test_what_a_repository_lacks_is_said(files, sizes, sentence, hub):
+def test_a_repository_without_usable_weights_is_named(files, sizes, sentence, hub):
     there = hub({"a/b": files}, sizes=sizes)
     with pytest.raises(ValueError, match=sentence):
         fetch("hf:a/b")
@@ -52,7 +52,7 @@ def test_what_a_repository_lacks_is_said(files, sizes, sentence, hub):
     assert (("model.safetensors", "main") in there.asked) != foreign  # refused before its weights
 
 
-def test_a_repository_that_is_missing_or_private_is_said_so(hub):
+def test_a_missing_or_private_repository_is_named(hub):
     hub({})
     with pytest.raises(ValueError, match=r"the Hub shows no repository a/b: .*`hf auth login`"):
         fetch("hf:a/b")
@@ -78,10 +78,10 @@ def test_without_the_hub_the_sentence_says_which_folder_to_put_where(
     revision = " --revision v1" if "@" in name else ""
     with pytest.raises(ValueError, match="could not be fetched") as raised:
         fetch(name)
-    said = str(raised.value)
-    assert said.startswith(f"{name} could not be fetched ({why}")
-    assert f"run `hf download a/b{revision}` where there is a network" in said
-    assert f"to {tmp_path / 'hf' / 'hub' / 'models--a--b'}, or give the path" in said
+    message = str(raised.value)
+    assert message.startswith(f"{name} could not be fetched ({why}")
+    assert f"run `hf download a/b{revision}` where there is a network" in message
+    assert f"to {tmp_path / 'hf' / 'hub' / 'models--a--b'}, or give the path" in message
 
 
 def test_without_huggingface_hub_its_extra_is_named(monkeypatch):

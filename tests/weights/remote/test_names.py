@@ -1,4 +1,4 @@
-"""A name gives weights, with what is published of their classes, images and options."""
+"""A name gives weights, with their published classes, preprocessing and options."""
 
 import os
 import subprocess
@@ -46,20 +46,20 @@ def test_names_are_told_from_paths():
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("weights.pth", "is no name of weights: give torchvision:NAME"),
-        ("http://host/w.pth", "through https only; use https://"),
-        ("torchvision:IMAGENET1K_V3", r"did you mean torchvision:IMAGENET1K_V2\? \(choices: "),
+        ("weights.pth", "is not a name of weights: give torchvision:NAME"),
+        ("http://host/w.pth", "by https only; use https://"),
+        ("torchvision:IMAGENET1K_V3", r"did you mean torchvision:IMAGENET1K_V2\? Choices: "),
         ("timm:mobilenetv1_100.ra4", rf"did you mean {TIMM_NAME}\?"),
-        ("timm:resnet50.a1_in1k", r"is unknown, did you mean timm:mobilenetv"),
-        ("hf:mobilenet", "'mobilenet' is no repository of the Hub: it should read OWNER/REPO"),
-        ("hf:../x", "should read OWNER/REPO"),
-        ("hf:a/b/c", "should read OWNER/REPO"),
-        ("hf:a/b@../../x", "is no branch, tag or commit"),
-        ("hf:a/b@", "'' is no branch, tag or commit"),
+        ("timm:resnet50.a1_in1k", r"is unknown; did you mean timm:mobilenetv"),
+        ("hf:mobilenet", "'mobilenet' is not a repository of the Hub: write OWNER/REPO"),
+        ("hf:../x", "write OWNER/REPO"),
+        ("hf:a/b/c", "write OWNER/REPO"),
+        ("hf:a/b@../../x", "is not a branch, tag or commit"),
+        ("hf:a/b@", "'' is not a branch, tag or commit"),
         ("https://host/w.pth", "add #sha256= and the 64 digits"),
         ("https://host/w.pth#sha256=12ab", "add #sha256= and the 64 digits"),
-        (f"https://#sha256={SHA256}", "should read https://HOST/FILE"),
-        (f"https://host/a b#sha256={SHA256}", "should read https://HOST/FILE"),
+        (f"https://#sha256={SHA256}", "write https://HOST/FILE"),
+        (f"https://host/a b#sha256={SHA256}", "write https://HOST/FILE"),
     ],
 )
 def test_a_wrong_name_is_answered_in_one_sentence_without_the_network(name, sentence):
@@ -166,13 +166,13 @@ def test_hf_home_and_torch_home_and_offline_mode_are_those_of_the_environment(sn
     )
     homes = {"HF_HOME": str(tmp_path / "hf"), "TORCH_HOME": str(tmp_path / "torch")}
     environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_CACHE"}
-    said = subprocess.run(
+    lines = subprocess.run(
         [sys.executable, "-c", code],
         env=environment | homes | {"HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert said[0] == str(folder)
-    assert str(tmp_path / "hf" / "hub" / "models--a--c") in said[1]
-    assert said[2].endswith(f"at {tmp_path / 'torch' / 'hub' / 'checkpoints'}/{SHA256[:8]}-w.pth")
+    assert lines[0] == str(folder)
+    assert str(tmp_path / "hf" / "hub" / "models--a--c") in lines[1]
+    assert lines[2].endswith(f"at {tmp_path / 'torch' / 'hub' / 'checkpoints'}/{SHA256[:8]}-w.pth")

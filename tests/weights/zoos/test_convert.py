@@ -1,4 +1,4 @@
-"""Weights of every zoo give the logits of the library that they come from."""
+"""Weights of every zoo give the same logits as the library that they come from."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ IMAGES = (2, 3, 64, 64)
 
 
 def check(theirs, path, images=None, **expected):
-    """Our net from the file answers as theirs; returns our net."""
+    """Check that our net from the file gives their logits; return our net."""
     torch.manual_seed(1)
     images = torch.randn(IMAGES) if images is None else images
     ours = load_model(path)
@@ -63,7 +63,7 @@ def test_timm(saved, name):
         assert [blocks for _, _, blocks, _ in ours.options["stages"]] == [1, 3, 5, 6, 5, 5, 1]
 
 
-def test_timm_with_tensorflows_padding_and_epsilon_is_only_right_when_told(saved):
+def test_timm_with_tensorflows_padding_and_epsilon_needs_both_options(saved):
     model, path = saved(timm.create_model("mobilenetv2_035", pad_type="same", bn_eps=1e-3))
     with pytest.raises(AssertionError):
         check(model, path)
@@ -172,7 +172,7 @@ def test_kuangliu_as_its_script_saves_it(tmp_path, randomise):
     assert ours.preprocessing["image_size"] == 32
 
 
-def test_kuanglius_v2_is_refused_with_the_layers_that_ours_lacks(tmp_path):
+def test_kuanglius_v2_is_rejected_with_the_layers_that_ours_lacks(tmp_path):
     weights = {}
     for i in range(17):
         for j in (1, 2, 3):
@@ -205,35 +205,35 @@ def test_transformers(tmp_path, randomise, version, width):
     assert load_model(tmp_path, num_classes=1001).num_classes == 1001
 
 
-# TF-slim: the names and axes of its variables, from our own net, which the tests of Keras and of
-# transformers show to compute what TensorFlow does.
+# TF-slim: its names and axes, for our own net; the tests of Keras and transformers show that this
+# net computes what TensorFlow does.
 
 
 def slim_variables(net, version):
-    """A TF-slim checkpoint's variables for one of our nets."""
+    """Return the variables that a TF-slim checkpoint of one of our nets has."""
     from mobilenets.weights.zoos.layouts import OURS, SLIM_V1, SLIM_V2
 
     layout = {"v1": SLIM_V1, "v2": SLIM_V2}[version]
     state_dict = net.state_dict()
-    places = OURS[net.name].match({key.rpartition(".")[0] for key in state_dict}).places
+    positions = OURS[net.name].match({key.rpartition(".")[0] for key in state_dict}).positions
     variables = {}
     for key, tensor in state_dict.items():
         module, _, variable = key.rpartition(".")
-        place = places[module]
-        number = place.block + (version == "v1") if place.block is not None else 0
-        names = {**layout.outside, **(layout.plain if place.plain else layout.block)}
-        name = names[place.role].replace("{k}", str(number))
+        position = positions[module]
+        number = position.block + (version == "v1") if position.block is not None else 0
+        names = {**layout.outside, **(layout.plain if position.is_plain else layout.block)}
+        name = names[position.role].replace("{k}", str(number))
         array = tensor.numpy()
-        if place.norm:
+        if position.is_norm:
             slim = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
                     "running_var": "moving_variance"}.get(variable)  # fmt: skip
             if slim:
                 variables[f"{name}/BatchNorm/{slim}"] = array
-        elif place.role == "depthwise":
+        elif position.role == "depthwise":
             variables[f"{name}/depthwise_weights"] = array.transpose(2, 3, 0, 1)
-        elif place.role == "classifier" and variable == "bias":
+        elif position.role == "classifier" and variable == "bias":
             variables[f"{name}/biases"] = array
-        elif place.role == "classifier":
+        elif position.role == "classifier":
             variables[f"{name}/weights"] = array.T[None, None]
         else:
             variables[f"{name}/weights"] = array.transpose(2, 3, 1, 0)
@@ -241,7 +241,7 @@ def slim_variables(net, version):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_slim_variables_with_their_averages(tmp_path, randomise, version):
+def test_slim_variables_with_their_ema(tmp_path, randomise, version):
     torch.manual_seed(0)
     net = randomise(
         load_model_of(version, width_mult=0.5, num_classes=1001, padding="same", bn_eps=1e-3)
@@ -253,7 +253,7 @@ def test_slim_variables_with_their_averages(tmp_path, randomise, version):
     for name, array in variables.items():
         if not name.endswith(("moving_mean", "moving_variance")):
             kept[f"{name}/ExponentialMovingAverage"] = array
-            kept[name] = np.zeros_like(array)  # raw: must not be read
+            kept[name] = np.zeros_like(array)  # the raw weights, which must not be used
             kept[f"{name}/RMSProp_1"] = array
     np.savez(tmp_path / "slim.npz", global_step=np.int64(5), **kept)
     ours = check(lambda images: net(images)[:, 1:], tmp_path / "slim.npz", padding="same")

@@ -1,4 +1,4 @@
-"""Keras's own nets, saved in each of its formats, answer the same here."""
+"""Keras's own nets, saved in each of its formats, give the same logits here."""
 
 import json
 import os
@@ -29,7 +29,7 @@ OPTIONS = {"weights": None, "input_shape": (64, 64, 3), "classes": 11}
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
 def model(request):
-    """keras.applications' net at width 0.25 or 0.35, with values that a trained one has."""
+    """A net of keras.applications, width 0.25 or 0.35, with values like those after training."""
     if request.param == "v1":
         net = keras.applications.MobileNet(alpha=0.25, classifier_activation=None, **OPTIONS)
     else:
@@ -55,7 +55,7 @@ def randomised(net):
     return net
 
 
-def agrees(net, path, **expected):
+def check_logits(net, path, **expected):
     images = np.random.default_rng(1).normal(size=IMAGES).astype("float32")
     ours = load_model(path)
     with torch.no_grad():
@@ -72,13 +72,13 @@ def agrees(net, path, **expected):
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_whole_models(model, tmp_path, suffix, recwarn):
     model.save(tmp_path / f"model{suffix}")
-    ours = agrees(model, tmp_path / f"model{suffix}", num_classes=11)
+    ours = check_logits(model, tmp_path / f"model{suffix}", num_classes=11)
     assert ours.preprocessing["image_size"] == 64
 
 
 def test_weights_of_keras_3(model, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
-    agrees(model, tmp_path / "model.weights.h5")
+    check_logits(model, tmp_path / "model.weights.h5")
 
 
 def test_weights_of_keras_3_without_the_names_of_layers(model, tmp_path):
@@ -89,7 +89,7 @@ def test_weights_of_keras_3_without_the_names_of_layers(model, tmp_path):
         assert len(named) > 50
         for group in named:
             del group.attrs["name"]
-    agrees(model, tmp_path / "model.weights.h5")
+    check_logits(model, tmp_path / "model.weights.h5")
 
 
 def test_weights_of_keras_2(model, tmp_path):
@@ -97,7 +97,7 @@ def test_weights_of_keras_2(model, tmp_path):
 
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         save_weights_to_hdf5_group(file, model)
-    agrees(model, tmp_path / "weights.h5")
+    check_logits(model, tmp_path / "weights.h5")
 
 
 def test_layers_of_tensorflow_js(model, tmp_path):
@@ -108,11 +108,11 @@ def test_layers_of_tensorflow_js(model, tmp_path):
         if weight.name != "seed_generator_state"
     }
     folder = tensorflow_js(tmp_path, arrays, {})
-    agrees(model, folder)
+    check_logits(model, folder)
 
 
 def test_quantised_layers_of_tensorflow_js(model, tmp_path):
-    """Two bytes a value keep the answers within the rounding of the weights."""
+    """With two bytes per value, the logits agree within the rounding of the weights."""
     arrays, stored, quantised = {}, {}, {}
     for layer in model.layers:
         values = layer.get_weights()
@@ -130,14 +130,14 @@ def test_quantised_layers_of_tensorflow_js(model, tmp_path):
     for layer in model.layers:
         if layer.name in arrays:
             layer.set_weights(arrays[layer.name])
-    agrees(model, tensorflow_js(tmp_path, stored, quantised))
+    check_logits(model, tensorflow_js(tmp_path, stored, quantised))
     for layer in model.layers:
         if layer.name in arrays:
             layer.set_weights(before[layer.name])
 
 
 def tensorflow_js(folder, arrays, quantised):
-    """Writes model.json and its shards, two of them."""
+    """Write model.json and two shards."""
     weights, data = [], b""
     for name, array in arrays.items():
         entry = {"name": name, "shape": list(array.shape), "dtype": "float32"}
@@ -159,11 +159,11 @@ def tensorflow_js(folder, arrays, quantised):
 @pytest.mark.parametrize(
     "build", [keras.applications.MobileNet, keras.applications.MobileNetV2], ids=["v1", "v2"]
 )
-def test_without_the_top_the_pooled_vector_is_the_answer(build, tmp_path):
+def test_without_the_top_the_output_is_the_pooled_vector(build, tmp_path):
     options = {"weights": None, "include_top": False, "pooling": "avg", "alpha": 0.5}
     net = randomised(build(input_shape=(64, 64, 3), **options))
     net.save(tmp_path / "model.keras")
-    ours = agrees(net, tmp_path / "model.keras", num_classes=0)
+    ours = check_logits(net, tmp_path / "model.keras", num_classes=0)
     assert isinstance(ours.classifier, nn.Identity)
     assert load_model(tmp_path / "model.keras", num_classes=3).num_classes == 3
 
@@ -173,4 +173,4 @@ def test_keras_v1s_multiplier_of_depthwise_kernels(tmp_path):
         alpha=0.25, depth_multiplier=2, classifier_activation=None, **OPTIONS
     )
     randomised(net).save(tmp_path / "model.keras")
-    agrees(net, tmp_path / "model.keras", kernels_per_layer=2)
+    check_logits(net, tmp_path / "model.keras", kernels_per_layer=2)
