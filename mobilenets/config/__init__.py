@@ -1,4 +1,4 @@
-"""The configuration: what can be set, its checks, and the way from a command line to `main`.
+"""The configuration: settings, their checks, and the way from a command line to `main`.
 
 `groups` and `schema` declare every setting; the values stand in configs/. Importing this loads
 neither torch nor Lightning.
@@ -6,7 +6,7 @@ neither torch nor Lightning.
 
 from mobilenets.config.checks import ConfigError, to_dict
 from mobilenets.config.entry import command_line, entry_point, run_folder
-from mobilenets.config.saved import train_config
+from mobilenets.config.saved import restore_config
 from mobilenets.config.schema import EvalConfig, ExportConfig, PredictConfig, TrainConfig
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "TrainConfig",
     "command_line",
     "entry_point",
+    "restore_config",
     "run_folder",
     "to_dict",
-    "train_config",
 ]

@@ -1,6 +1,7 @@
-"""Plain values -> dataclasses, and everything that is wrong with the values, as sentences.
+"""Turn plain values into dataclasses and report every problem in the values, a sentence each.
 
-Command lines, YAML files, checkpoints and the configs of resumed runs all go through `build`.
+Command lines, YAML files, checkpoints and the configs of resumed runs all go through
+`build_config`.
 """
 
 import dataclasses
@@ -11,15 +12,24 @@ from mobilenets.choices import describe_unknown, find_nearest, join_words
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.rules import TRAIN_RULES
 from mobilenets.config.schema import TrainConfig
-from mobilenets.config.values import coerce, show
+from mobilenets.config.values import coerce, format_value
 
 Config = TypeVar("Config")
-MISSING = "???"  # OmegaConf's mark for a value that has to be given
-NEEDED = "needs a value"
+MISSING = "???"  # OmegaConf's mark for a value that has no default
+NEEDS_VALUE = "needs a value"
+
+# Settings of earlier versions that had no effect. Files and checkpoints that still contain them are
+# read without them; on a command line they are errors. Images in files have data.num_workers.
+REMOVED_SETTINGS = (
+    "trainer.limit_predict_batches",
+    "trainer.enable_autolog_hparams",
+    "trainer.barebones",
+    "data.num_workers",
+)
 
 
 class Problem(NamedTuple):
-    """What is wrong with a setting: "optimizer.lr: -1 is out of range (above 0)"."""
+    """A setting and what is wrong with it: "optimizer.lr: -1 is out of range (above 0)"."""
 
     key: str
     text: str
@@ -29,53 +39,55 @@ class Problem(NamedTuple):
 
 
 class ConfigError(ValueError):
-    """A config that can't be used: every problem in it, a line each."""
+    """An invalid config. The message has a line for each problem."""
 
     def __init__(self, problems: Iterable[Any]) -> None:
         self.problems = list(dict.fromkeys(str(problem) for problem in problems))
         super().__init__("\n".join(self.problems))
 
 
-def checked(cls: type[Config], values: Mapping[str, Any]) -> Config:
-    """The config of the dataclass `cls` from plain nested values.
+def from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return the config of the dataclass `cls` from plain nested values.
 
     Raises:
-        ConfigError: with all that is wrong with them.
+        ConfigError: with every problem in the values.
     """
-    config, problems = build(cls, values)
-    problems += conflicts(config, problems)
+    config, problems = build_config(cls, values)
+    problems += find_conflicts(config, problems)
     if problems:
         raise ConfigError(problems)
     return config
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain data, which `checked` reads back."""
+    """Return a config as plain nested values, which `from_dict` reads back."""
     return dataclasses.asdict(config)
 
 
-def build(cls: type[Config], values: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
-    """The dataclass `cls` from plain nested values, with None for what is wrong; the problems."""
+def build_config(cls: type[Config], values: Mapping[str, Any]) -> tuple[Config, list[Problem]]:
+    """Return the config of the dataclass `cls`, with None for invalid values, and the problems."""
     problems: list[Problem] = []
-    config = _section(cls, values, "", problems)  # leaves the words for unknown keys to us
-    return config, [Problem(key, text or unknown(key, cls, values)) for key, text in problems]
+    config = _build_section(cls, values, "", problems)  # an unknown key gets no text there
+    return config, [
+        Problem(key, text or explain_unknown(key, cls, values)) for key, text in problems
+    ]
 
 
-def conflicts(config: Any, problems: list[Problem]) -> list[Problem]:
-    """What settings are wrong together, among those without a problem of their own."""
-    wrong = {problem.key for problem in problems}
-    found = []
+def find_conflicts(config: Any, problems: list[Problem]) -> list[Problem]:
+    """Return where settings contradict each other, except those with a problem of their own."""
+    invalid = {problem.key for problem in problems}
+    conflicts = []
     for rule, reads in TRAIN_RULES.items() if isinstance(config, TrainConfig) else ():
         sections = [key.split(".")[0] for key in reads if "." in key]
-        if wrong.isdisjoint(reads) and all(getattr(config, name) for name in sections):
-            found += [Problem(*pair) for pair in rule(config)]
-    return found
+        if invalid.isdisjoint(reads) and all(getattr(config, name) for name in sections):
+            conflicts += [Problem(*pair) for pair in rule(config)]
+    return conflicts
 
 
-def _section(cls: type, values: Any, at: str, problems: list[Problem]) -> Any:
-    """The dataclass `cls` from `values`, with None in place of what is wrong."""
+def _build_section(cls: type, values: Any, at: str, problems: list[Problem]) -> Any:
+    """Return the dataclass `cls`, with None for invalid values; append the problems."""
     if not isinstance(values, Mapping):
-        problems.append(Problem(at, f"is a section of settings, not {show(values)}"))
+        problems.append(Problem(at, f"is a section of settings, not {format_value(values)}"))
         return None
     if cls in CHOICES:
         name, choices = str(values.get("name")), CHOICES[cls]
@@ -84,16 +96,19 @@ def _section(cls: type, values: Any, at: str, problems: list[Problem]) -> Any:
             return None
         cls = choices[name]
     fields = {field.name: field for field in dataclasses.fields(cls)}
-    problems += [Problem(joined(at, str(name)), "") for name in values if name not in fields]
+    unknown = [join_key(at, str(name)) for name in values if name not in fields]
+    problems += [Problem(key, "") for key in unknown if key not in REMOVED_SETTINGS]
     types = get_type_hints(cls)
     arguments: dict[str, Any] = dict.fromkeys(fields)
     for name, field in fields.items():
-        key, value = joined(at, name), values.get(name, MISSING)
+        key, value = join_key(at, name), values.get(name, MISSING)
         if value == MISSING:
             example = field.metadata.get("example")
-            problems.append(Problem(key, NEEDED + (f", e.g. {key}={example}" if example else "")))
+            hint = f", e.g. {key}={example}" if example else ""
+            problems.append(Problem(key, NEEDS_VALUE + hint))
         elif dataclasses.is_dataclass(types[name]):
-            arguments[name] = _section(types[name], value, key, problems)  # type: ignore[arg-type]
+            section: Any = types[name]
+            arguments[name] = _build_section(section, value, key, problems)
         else:
             try:
                 arguments[name] = coerce(types[name], value, field.metadata)
@@ -102,52 +117,62 @@ def _section(cls: type, values: Any, at: str, problems: list[Problem]) -> Any:
     return cls(**arguments)
 
 
-def chosen(cls: type) -> list[str]:
-    """The sections of `cls` that are chosen from several."""
+def list_groups(cls: type) -> list[str]:
+    """Return the sections of `cls` that are chosen from several: model, data, ..."""
     return [name for name, kind in get_type_hints(cls).items() if kind in CHOICES]
 
 
-def settings(
+def iter_settings(
     cls: Any, values: Any, at: str = ""
 ) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """The key, type and field of every section and setting, for the choices made in `values`."""
+    """Yield the key, type and field of every section and setting, for the choices in `values`."""
     values = values if isinstance(values, Mapping) else {}
     cls = CHOICES.get(cls, {}).get(str(values.get("name")), cls)
     types = get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        key, kind = joined(at, field.name), types[field.name]
+        key, kind = join_key(at, field.name), types[field.name]
         yield key, kind, field
         if dataclasses.is_dataclass(kind):
-            yield from settings(kind, values.get(field.name), key)
+            yield from iter_settings(kind, values.get(field.name), key)
 
 
-def keys(cls: type, values: Any) -> list[str]:
-    """The key of every section and setting, for the choices made in `values`."""
-    return [key for key, _, _ in settings(cls, values)]
+def list_keys(cls: type, values: Any) -> list[str]:
+    """Return the key of every section and setting, for the choices in `values`."""
+    return [key for key, _, _ in iter_settings(cls, values)]
 
 
-def unknown(key: str, cls: type, values: Mapping[str, Any]) -> str:
-    """The sentence for a key that is no setting: whose it is, or which is meant."""
+def explain_unknown(key: str, cls: type, values: Mapping[str, Any]) -> str:
+    """Say which choices have the unknown setting `key`, or which setting was probably meant."""
     section, _, rest = key.partition(".")
     variants = CHOICES.get(get_type_hints(cls).get(section, cls), {})
-    owners = [name for name, variant in variants.items() if rest in keys(variant, {})]
+    owners = [name for name, variant in variants.items() if rest in list_keys(variant, {})]
     if owners:
         choice = values[section]["name"]
-        return f"an option of {join_words(owners, 'and')}, and {section} is {choice}"
+        return f"is an option of {join_words(owners, 'and')}, but {section} is {choice}"
     parent, _, name = key.rpartition(".")
-    known = [other.rpartition(".") for other in keys(cls, values)]
-    near = find_nearest(name, [last for above, _, last in known if above == parent])
-    near = [joined(parent, match) for match in near] or [
-        joined(above, last)
+    known = [other.rpartition(".") for other in list_keys(cls, values)]
+    siblings = [last for above, _, last in known if above == parent]
+    similar = [join_key(parent, match) for match in find_nearest(name, siblings)] or [
+        join_key(above, last)
         for match in find_nearest(name, [last for _, _, last in known], count=2, cutoff=0.7)
         for above, _, last in known
         if last == match
     ]
-    if near:
-        return f"did you mean {join_words(near[:2], 'or')}?"
+    if similar:
+        return f"did you mean {join_words(similar[:2], 'or')}?"
     return "there is no such setting; --help lists all"
 
 
-def joined(section: str, name: str) -> str:
-    """model, name -> model.name."""
+def join_key(section: str, name: str) -> str:
+    """Return "model.name" for "model" and "name"."""
     return f"{section}.{name}" if section else name
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under dotted keys; sections stay beside the settings in them."""
+    found = {}
+    for name, value in values.items():
+        found[f"{prefix}{name}"] = value
+        if isinstance(value, Mapping):
+            found |= flatten(value, f"{prefix}{name}.")
+    return found

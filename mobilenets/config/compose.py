@@ -1,4 +1,4 @@
-"""A command line -> a config. Hydra composes it; every problem on the way is collected."""
+"""Compose a config from a command line with Hydra, and collect every problem on the way."""
 
 import itertools
 import re
@@ -18,28 +18,29 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mobilenets.choices import describe_unknown
 from mobilenets.config.checks import (
-    NEEDED,
+    NEEDS_VALUE,
     ConfigError,
     Problem,
-    build,
-    chosen,
-    conflicts,
-    keys,
-    unknown,
+    build_config,
+    explain_unknown,
+    find_conflicts,
+    flatten,
+    list_groups,
+    list_keys,
 )
 from mobilenets.console import relative
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SECRET = "oc.env"  # OmegaConf's resolver of environment variables
 NO_SECRETS = (
-    "what ${{oc.env:...}} stands for would be written into the run folder; give the value itself, "
-    'as in {key}="$NAME", if it is no secret'
+    "the value of ${{oc.env:...}} would be written to the run folder; if it is not a secret, "
+    'pass the value itself, as in {key}="$NAME"'
 )
-REFUSALS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
 
 class Source(NamedTuple):
-    """The primary YAML file of a config, and settings of Hydra that go with it."""
+    """The primary YAML file of a config, and the overrides of Hydra's own settings for it."""
 
     folder: Path
     name: str
@@ -47,54 +48,56 @@ class Source(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command line: where its config begins, and the overrides."""
+    """A command line: the source of the config, and the overrides."""
 
     source: Source
     overrides: list[str]
 
 
-class Composed(NamedTuple):
-    """A config, and Hydra's form of it, which has Hydra's own settings too."""
+class Composition(NamedTuple):
+    """A config, and the DictConfig it was built from, which includes Hydra's own settings."""
 
     config: Any
     omega: DictConfig
 
 
-def compose(cls: type, command: Command, *, sweep: bool = False, complete: bool = True) -> Composed:
-    """The config of the dataclass `cls` that a command line asks for.
+def compose(
+    cls: type, command: Command, *, sweep: bool = False, complete: bool = True
+) -> Composition:
+    """Return the config of the dataclass `cls` that a command line describes.
 
     Args:
-        sweep: several values for a setting make several jobs. All of them are checked, and the
-            first is returned.
-        complete: False lets values be missing that have to be given.
+        sweep: accept several values for a setting. Every combination is checked, and the config
+            of the first is returned.
+        complete: report settings that need a value and have none.
 
     Raises:
-        ConfigError: with all problems of the command line and of the YAML files.
+        ConfigError: with every problem in the command line and the YAML files.
     """
-    composed, problems = attempt(cls, command, sweep)
-    problems = [p for p in problems if complete or not p.text.startswith(NEEDED)]
+    composition, problems = try_compose(cls, command, sweep)
+    problems = [p for p in problems if complete or not p.text.startswith(NEEDS_VALUE)]
     if problems:
         raise ConfigError(problems)
-    assert composed is not None
-    return composed
+    assert composition is not None
+    return composition
 
 
-def attempt(
+def try_compose(
     cls: type, command: Command, sweep: bool = False
-) -> tuple[Composed | None, list[Problem]]:
-    """The same with the problems, None standing for what can't be composed."""
+) -> tuple[Composition | None, list[Problem]]:
+    """Return what `compose` does, None if Hydra can't compose it, and the problems."""
     folder, name = command.source.folder.absolute(), command.source.name
     if not (folder / f"{name}.yaml").is_file():
         hint = "" if CONFIGS.is_dir() else "; install mobilenets from a clone: pip install -e ."
         return None, [Problem("", f"there is no {folder / name}.yaml{hint}")]
     with hydra.initialize_config_dir(str(folder), name, "1.3"):
         composer = Composer(cls, command.source)
-        jobs = [composer.compose(job) for job in composer.jobs(command.overrides, sweep)]
+        jobs = [composer.compose_job(job) for job in composer.list_jobs(command.overrides, sweep)]
     return jobs[0], composer.problems
 
 
 class Composer:
-    """Composes jobs from one source, inside an initialised Hydra; keeps what is wrong with them."""
+    """A collector of problems that composes jobs from one source, inside an initialised Hydra."""
 
     def __init__(self, cls: type, source: Source) -> None:
         self.cls = cls
@@ -103,142 +106,160 @@ class Composer:
         self.loader = GlobalHydra.instance().config_loader()
         self.groups = [group for group in self.loader.list_groups("") if group != "hydra"]
 
-    def choices(self, group: str) -> list[str]:
-        """The choices of a group, with those of folders that the command line adds."""
+    def list_choices(self, group: str) -> list[str]:
+        """Return the choices of a group, including those in folders added by --config-dir."""
         return self.loader.get_group_options(group, overrides=list(self.source.hydra))
 
-    def jobs(self, texts: list[str], sweep: bool) -> list[list[Override]]:
-        """The overrides of each job: of a sweep one for every combination of its values."""
+    def list_jobs(self, texts: list[str], sweep: bool) -> list[list[Override]]:
+        """Return the overrides of each job; a sweep has a job for every combination of values."""
         parser = OverridesParser.create(self.loader)
         values: list[list[Override]] = []
         for text in texts:
             try:
                 override = parser.parse_overrides([text])[0]
             except HydraException:
-                self.wrong(text, self.unreadable(text))
+                self.add_problem(text, self.explain_syntax(text))
                 continue
             if not override.is_sweep_override():
                 values.append([override])
             elif not sweep:
-                self.wrong(text, "a list is written [a,b]; to run with each value add --multirun")
+                self.add_problem(
+                    text, "write a list as [a,b]; for a run with each value, add --multirun"
+                )
             elif override.is_discrete_sweep():
                 key = override.get_key_element()
                 jobs = [f"{key}={value}" for value in override.sweep_string_iterator()]
                 values.append(parser.parse_overrides(jobs))
         return [list(job) for job in itertools.product(*values)]
 
-    def unreadable(self, text: str) -> str:
-        """The sentence for what is no override."""
+    def explain_syntax(self, text: str) -> str:
+        """Say why a text is not an override, and what to write instead."""
         if text.startswith("-"):
             return "there is no such flag; settings are written setting=value"
         key, equals, value = text.partition("=")
         if equals:
-            return f"""the value can't be read; in quotes it can: '{key}="{value}"'"""
-        group = next((group for group in self.groups if text in self.choices(group)), None)
+            return f"""the value can't be parsed; quote it: '{key}="{value}"'"""
+        group = next((group for group in self.groups if text in self.list_choices(group)), None)
         return f"did you mean {group}={text}?" if group else "should be setting=value; see --help"
 
-    def compose(self, job: list[Override]) -> Composed | None:
-        """The config of one job; None if Hydra can't compose it."""
-        choices, settings, hydras = [], [], []
+    def compose_job(self, job: list[Override]) -> Composition | None:
+        """Return the config of one job, None if Hydra can't compose it; collect the problems."""
+        choices, settings, hydra_settings, unknown_groups = [], [], [], []
         for override in job:
             if override.is_hydra_override():
-                hydras.append(override)
-            elif override.key_or_group in self.groups and not isinstance(override.value(), dict):
-                choices.append(override)
-            else:
+                hydra_settings.append(override)
+            elif override.key_or_group not in self.groups or isinstance(override.value(), dict):
                 settings.append(override)
-        lost = [choice.key_or_group for choice in choices if not self.exists(choice)]
-        choices = [choice for choice in choices if choice.key_or_group not in lost]
-        base = self.hydra(choices)
+            elif problem := self.check_choice(override):
+                self.problems.append(problem)
+                unknown_groups.append(override.key_or_group)
+            else:
+                choices.append(override)
+        choices = [choice for choice in choices if choice.key_or_group not in unknown_groups]
+        base = self.call_hydra(choices)
         if base is None:
             return None
-        # Nothing can be said of sections whose choice is unknown.
-        unsure = tuple(f"{name}." for name in (chosen(self.cls) if "experiment" in lost else lost))
-        settings = [item for item in settings if not item.key_or_group.startswith(unsure)]
-        values = plain(base)
-        settings = [item for item in settings if self.is_setting(item, values)]
-        # Should Hydra refuse one of its own settings, the others are still checked.
-        rest = settings + hydras
-        omega = self.hydra(choices + rest) or self.hydra(choices + settings) if rest else base
+        # The settings of a group are unknown if its choice is.
+        groups = list_groups(self.cls) if "experiment" in unknown_groups else unknown_groups
+        unchecked = tuple(f"{group}." for group in groups)
+        values, known_settings = to_plain(base), []
+        for override in settings:
+            if override.key_or_group.startswith(unchecked):
+                continue
+            if problem := self.check_key(override, values):
+                self.problems.append(problem)
+            else:
+                known_settings.append(override)
+        omega: DictConfig | None = base
+        if known_settings or hydra_settings:
+            # If Hydra rejects one of its own settings, the others are still checked.
+            omega = self.call_hydra(choices + known_settings + hydra_settings) or self.call_hydra(
+                choices + known_settings
+            )
         if omega is None:
             return None
-        config, problems = self.read(omega, choices, [item.key_or_group for item in settings])
-        if not lost:
-            self.problems += conflicts(config, problems)
-        return Composed(config, omega)
+        overridden = [override.key_or_group for override in known_settings]
+        config, problems = self.build_config(omega, choices, overridden)
+        if not unknown_groups:
+            self.problems += find_conflicts(config, problems)
+        return Composition(config, omega)
 
-    def exists(self, choice: Override) -> bool:
-        """Whether the choice of a group exists."""
-        group, value = choice.key_or_group, choice.value()
-        known = self.choices(group)
+    def check_choice(self, override: Override) -> Problem | None:
+        """Return the problem of an override that makes an unknown choice."""
+        group, value = override.key_or_group, override.value()
+        known = self.list_choices(group)
         for name in value if isinstance(value, list) else [value]:
-            if name not in known and not choice.is_delete():
-                self.wrong(
-                    f"{group}={'null' if name is None else name}", describe_unknown(name, known)
-                )
-                return False
-        return True
+            if name not in known and not override.is_delete():
+                text = f"{group}={'null' if name is None else name}"
+                return Problem(text, describe_unknown(name, known))
+        return None
 
-    def is_setting(self, override: Override, values: dict[str, Any]) -> bool:
-        """Whether there is such a setting, and it may be set by itself."""
+    def check_key(self, override: Override, values: dict[str, Any]) -> Problem | None:
+        """Return the problem of an override whose key is not a setting that can be overridden."""
         if override.is_delete():
-            return True  # Hydra knows what is there
-        known, value = set(keys(self.cls, values)), override.value()
-        nested = flat(value, f"{override.key_or_group}.") if isinstance(value, dict) else {}
+            return None  # Hydra checks that the key exists
+        known, value = set(list_keys(self.cls, values)), override.value()
+        nested = flatten(value, f"{override.key_or_group}.") if isinstance(value, dict) else {}
         for key in (override.key_or_group, *nested):
-            section = key.removesuffix(".name")
+            group = key.removesuffix(".name")
             if key not in known:
-                self.wrong(key, unknown(key, self.cls, values))
-                return False
-            if section != key:
-                self.wrong(key, f"is chosen with {section}={nested.get(key, value)}")
-                return False
-        return True
+                return Problem(key, explain_unknown(key, self.cls, values))
+            if group != key:
+                return Problem(key, f"is set by {group}={nested.get(key, value)}")
+        return None
 
-    def hydra(self, overrides: list[Override]) -> DictConfig | None:
-        """What Hydra composes; None if it refuses."""
+    def call_hydra(self, overrides: list[Override]) -> DictConfig | None:
+        """Return what Hydra composes, None if it raises an error; collect the error."""
         texts = [*self.source.hydra, *(str(override.input_line) for override in overrides)]
         try:
             return hydra.compose(self.source.name, texts, return_hydra_config=True)
-        except REFUSALS as error:
+        except HYDRA_ERRORS as error:
             experiments = [item.value() for item in overrides if item.key_or_group == "experiment"]
-            self.problems.append(self.refusal(error, experiments))
+            self.problems.append(self.explain_error(error, experiments))
             return None
 
-    def read(
+    def build_config(
         self, omega: DictConfig, choices: list[Override], overridden: list[str]
     ) -> tuple[Any, list[Problem]]:
-        """The config from what Hydra composed, and its problems; those of files name the file."""
-        written = flat(plain(omega))
+        """Build the config from what Hydra composed; collect its problems, with the file of each.
+
+        Args:
+            overridden: the keys set on the command line, not in a file.
+
+        Returns:
+            The config, with None for invalid values, and its problems without the files.
+        """
+        written = flatten(to_plain(omega))
         if secret := [key for key, value in written.items() if SECRET in str(value)]:
             leaves = [key for key in secret if not isinstance(written[key], Mapping)]
             self.problems += [Problem(key, NO_SECRETS.format(key=key)) for key in leaves]
             return None, []
         try:
-            values = plain(omega, resolve=True)
+            values = to_plain(omega, resolve=True)
         except OmegaConfBaseException as error:
-            self.wrong(str(error.full_key), str(error.msg).splitlines()[0])
+            self.add_problem(str(error.full_key), str(error.msg).splitlines()[0])
             return None, []
         config: Any
         problems: list[Problem]
-        config, problems = build(self.cls, values)
+        config, problems = build_config(self.cls, values)
         if problems:
-            wrong = {problem.key for problem in problems}
-            files = self.files(omega, choices)
+            invalid = {problem.key for problem in problems}
+            files = self.list_files(omega, choices)
             for key, text in problems:
-                if str(written.get(key))[2:-1] in wrong:
-                    continue  # "${data.strides}" repeats what is wrong there
+                if str(written.get(key))[2:-1] in invalid:
+                    continue  # "${data.strides}" would repeat the problem of data.strides
                 if any(problem.key.startswith(f"{key}=") for problem in self.problems):
-                    continue  # it is given, in a form that can't be read
+                    continue  # the command line sets it, in a form that can't be parsed
                 if key == "experiment":
-                    text = "its file has to begin with: # @package _global_"
-                here = any(f"{key}.".startswith(f"{other}.") for other in overridden)
-                file = "" if here or text.startswith(NEEDED) else stated_in(files, key)
-                self.wrong(file + key, text)
+                    text = "its file must begin with: # @package _global_"
+                on_command_line = any(f"{key}.".startswith(f"{other}.") for other in overridden)
+                if not on_command_line and not text.startswith(NEEDS_VALUE):
+                    key = f"{find_file(files, key)}{key}"
+                self.add_problem(key, text)
         return config, problems
 
-    def files(self, omega: DictConfig, choices: list[Override]) -> list[tuple[Path, str]]:
-        """The YAML files that a config was composed from and the section each fills, in order."""
+    def list_files(self, omega: DictConfig, choices: list[Override]) -> list[tuple[Path, str]]:
+        """Return the YAML files of a config in order, each with the section that it fills."""
         folders = [Path(item.path) for item in omega.hydra.runtime.config_sources]
         texts = [*self.source.hydra, *(str(choice.input_line) for choice in choices)]
         defaults = self.loader.compute_defaults_list(self.source.name, texts, RunMode.RUN).defaults
@@ -249,8 +270,8 @@ class Composer:
             if (folder / f"{default.config_path}.yaml").is_file()
         ]
 
-    def refusal(self, error: Exception, experiments: list[Any]) -> Problem:
-        """Why Hydra could not compose a config, in one sentence."""
+    def explain_error(self, error: Exception, experiments: list[Any]) -> Problem:
+        """Say in one sentence why Hydra could not compose a config."""
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
             mark = error.problem_mark
             return Problem(f"{relative(Path(mark.name))}, line {mark.line + 1}", str(error.problem))
@@ -261,47 +282,71 @@ class Composer:
         if isinstance(error, MissingConfigException) and error.options:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
             text = f"{group}={name}: {describe_unknown(name, list(error.options))}"
-            if experiments and place == self.source.name:  # Hydra names the file overridden
+            if experiments and place == self.source.name:  # Hydra names the overridden file
                 place = f"experiment/{experiments[-1]}"
         if place in (None, self.source.name, "hydra/config"):
             return Problem("", text)
         file = self.source.folder / f"{place}.yaml"
         return Problem(relative(file) if file.is_file() else f"{place}.yaml", text)
 
-    def wrong(self, key: str, text: str) -> None:
-        """Notes a problem."""
+    def add_problem(self, key: str, text: str) -> None:
+        """Collect a problem."""
         self.problems.append(Problem(key, text))
 
 
 def explicit_settings(omega: DictConfig) -> set[str]:
-    """The settings that a command line or an experiment states, not a choice's own file."""
-    known: dict[str, Any] = {}
-    for override in map(parsed, omega.hydra.overrides.task):
+    """Return the keys set on the command line or by an experiment, not by a choice's own file."""
+    settings: dict[str, Any] = {}
+    for override in map(parse_override, omega.hydra.overrides.task):
         if override is not None:
-            value = override.value()
-            known |= flat({override.key_or_group: value})
+            settings |= flatten({override.key_or_group: override.value()})
     experiments = omega.hydra.runtime.choices.get("experiment")
     for name in experiments if isinstance(experiments, list) else [experiments]:
         for source in omega.hydra.runtime.config_sources:
             file = Path(source.path) / "experiment" / f"{name}.yaml"
             if source.provider not in ("hydra", "schema") and file.is_file():
-                known |= flat(yaml.safe_load(file.read_text("utf-8")) or {})
-    return set(known)
+                settings |= flatten(yaml.safe_load(file.read_text("utf-8")) or {})
+    return set(settings)
 
 
-def parsed(text: str) -> Override | None:
-    """The override that a text stands for; None if it is none."""
+def find_file(files: list[tuple[Path, str]], key: str) -> str:
+    """Return the last file that sets `key` as the beginning of a sentence, "" if none does."""
+    for path, section in reversed(files):
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+        if key in flatten(values, f"{section}." if section else ""):
+            return f"{relative(path)}: "
+    return ""
+
+
+def to_plain(omega: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """Return the config as nested plain values, without Hydra's own settings."""
+    names = [str(name) for name in omega if name != "hydra"]
+    values = OmegaConf.to_container(OmegaConf.masked_copy(omega, names), resolve=resolve)
+    assert isinstance(values, dict)
+    return values  # type: ignore[return-value]
+
+
+# Overrides as text
+
+
+def parse_override(text: str) -> Override | None:
+    """Parse an override; return None if the text is not one."""
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException:
         return None
 
 
-def quote_plain_value(text: str, cls: type) -> str:
-    """A setting as a person means it, in Hydra's grammar, where `cls` says of what type it is.
+def quote(text: object) -> str:
+    """Quote any text for use as the value of an override."""
+    return QuotedString(str(text), Quote.single).with_quotes()
 
-    A path is taken as it stands, whatever is in it, and format=a,b is the list [a,b]: sweeps are
-    train.py's.
+
+def quote_plain_value(text: str, cls: type) -> str:
+    """Rewrite `setting=value` in Hydra's grammar, guided by the type that `cls` gives the setting.
+
+    A string is taken literally, whatever characters it has, and format=a,b becomes the list [a,b].
+    train.py's overrides don't pass through here: there, a,b is a sweep.
     """
     name, equals, value = text.partition("=")
     kind = get_type_hints(cls).get(name)
@@ -310,14 +355,14 @@ def quote_plain_value(text: str, cls: type) -> str:
     if get_origin(kind) is list:
         return text if value.startswith("[") else f"{name}=[{value}]"
     if kind in (str, str | None) and value not in ("null", "???", ""):
-        return f"{name}={quoted(value)}"
+        return f"{name}={quote(value)}"
     return text
 
 
 def collect_paths(texts: list[str], name: str) -> list[str]:
-    """Words with all that a setting of paths is given, at its place: `input=a.jpg b.jpg photos/`.
+    """Merge the paths of `input=a.jpg b.jpg photos/` into one override of the setting `name`.
 
-    Words without = belong to it, and those with one that are the name of a file.
+    A word without = is a path, and so is a word with = that names an existing file.
     """
     paths, rest = [], []
     for text in texts:
@@ -328,36 +373,4 @@ def collect_paths(texts: list[str], name: str) -> list[str]:
             rest.append(text)
         else:
             paths.append(text)
-    return [*rest, f"{name}=[{','.join(map(quoted, paths))}]"] if paths else rest
-
-
-def quoted(text: object) -> str:
-    """A text as the value of an override, whatever is in it."""
-    return QuotedString(str(text), Quote.single).with_quotes()
-
-
-def plain(omega: DictConfig, resolve: bool = False) -> dict[str, Any]:
-    """The config without Hydra's own settings, as nested plain data."""
-    names = [str(name) for name in omega if name != "hydra"]
-    values = OmegaConf.to_container(OmegaConf.masked_copy(omega, names), resolve=resolve)
-    assert isinstance(values, dict)
-    return values  # type: ignore[return-value]
-
-
-def flat(values: Mapping[str, Any], at: str = "") -> dict[str, Any]:
-    """Nested values under their dotted keys, sections among them."""
-    found = {}
-    for name, value in values.items():
-        found[f"{at}{name}"] = value
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{at}{name}.")
-    return found
-
-
-def stated_in(files: list[tuple[Path, str]], key: str) -> str:
-    """The last file that sets `key`, as the beginning of a sentence; "" if none does."""
-    for path, section in reversed(files):
-        values = yaml.safe_load(path.read_text("utf-8")) or {}
-        if key in flat(values, f"{section}." if section else ""):
-            return f"{relative(path)}: "
-    return ""
+    return [*rest, f"{name}=[{','.join(map(quote, paths))}]"] if paths else rest

@@ -1,7 +1,7 @@
-"""The settings of what can be chosen: model=, data=, optimizer=, schedule=.
+"""The settings of the config groups: model=, data=, optimizer=, schedule=.
 
-A choice has a class here, found by its `name` in `CHOICES`, which says what its settings mean and
-may be; its values stand in configs/<group>/<choice>.yaml. Nothing has a default here.
+Each choice has a class, found by its `name` in `CHOICES`, that declares the type, meaning and range
+of its settings. The values stand in configs/<group>/<choice>.yaml; nothing has a default here.
 """
 
 # ruff: noqa: RUF009 (`setting` is dataclasses.field, with metadata)
@@ -9,58 +9,72 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mobilenets import net_options
+from mobilenets.net_options import NET_OPTIONS
 
-def setting(meaning: str, **rules: Any) -> Any:
-    """A field with its meaning and, as rules, what its values may be.
 
-    Rules: above, at_least, below, at_most (bounds of a number, or of each number of a list),
-    length (of a list), example (of a value that has to be given).
+def setting(meaning: str, **limits: Any) -> Any:
+    """Declare a field with its meaning and the limits of its values.
+
+    Limits: above, at_least, below, at_most (of a number, or of each number in a list), length (of
+    a list). `example` is a value for a setting that has no default.
     """
-    return dataclasses.field(metadata={"meaning": meaning, **rules})
+    return dataclasses.field(metadata={"meaning": meaning, **limits})
 
 
 # model=
 
 
+def net_setting(name: str, null: str = "", **limits: Any) -> Any:
+    """Declare a field for an option of the nets, with the meaning and limits in `NET_OPTIONS`.
+
+    Args:
+        name: the option, which is the field's name too.
+        null: what null means, if only the config takes it.
+        limits: those that differ in the config.
+    """
+    option = NET_OPTIONS[name]
+    meaning = f"{option.meaning}; null = {null}" if null else option.meaning
+    return setting(meaning, **option.limits | limits)
+
+
 @dataclass
 class ModelConfig:
-    """What both nets have."""
+    """What every net has: the options of all nets, and the settings of trained weights."""
 
-    name: str = setting("chosen with model=")
-    num_classes: int | None = setting("null = as many as the data has", at_least=1)
-    in_channels: int | None = setting("null = as the data has", at_least=1)
-    width_mult: float = setting("multiplies the channels of every layer", above=0)
-    dropout: float = setting("probability, before the classifier", at_least=0, below=1)
-    activation: Literal[
-        "relu6", "relu", "leaky_relu", "elu", "gelu", "silu", "mish", "hardswish"
-    ] = setting("non-linearity after each convolution")
-    bn_eps: float = setting("BatchNorm's epsilon (for TensorFlow's weights 1e-3)", above=0)
-    bn_momentum: float = setting("share of a batch in BatchNorm's averages", at_least=0, at_most=1)
-    padding: Literal["symmetric", "same"] = setting("same = as TensorFlow pads")
-    output_stride: Literal[32, 16, 8] = setting("dilation replaces the strides beyond it")
-    strides: Literal["imagenet", "cifar"] | list[int] = setting(
-        "of stem and stages: a preset, or a number for each", at_least=1
-    )
-    conv: Literal["depthwise", "full", "grouped", "separable"] = setting(
-        "spatial convolution of every block"
-    )
-    channels_per_group: int | None = setting("for conv=grouped", at_least=1)
-    divisor: int = setting("the channels of every layer are multiples of it", at_least=1)
+    name: str = setting("set by model=")
+    num_classes: int | None = net_setting("num_classes", "as many as the data has", at_least=1)
+    in_channels: int | None = net_setting("in_channels", "as many as the data has")
+    width_mult: float = net_setting("width_mult")
+    dropout: float = net_setting("dropout")
+    activation: net_options.Activation = net_setting("activation")
+    bn_eps: float = net_setting("bn_eps")
+    bn_momentum: float = net_setting("bn_momentum")
+    padding: net_options.Padding = net_setting("padding")
+    output_stride: net_options.OutputStride = net_setting("output_stride")
+    strides: net_options.StridePreset | list[int] = net_setting("strides")
+    conv: net_options.SpatialConv = net_setting("conv")
+    channels_per_group: int | None = net_setting("channels_per_group")
+    divisor: int = net_setting("divisor")
     weights: str | None = setting(
         "trained weights to start from: a file of any zoo, or a name (torchvision:, timm:, hf:)"
     )
     freeze: Literal["none", "backbone"] | int = setting(
-        "what is left untrained: the backbone, or its stem and so many blocks", at_least=0
+        "layers not to train: the backbone, or the stem and this many blocks", at_least=0
     )
     unfreeze: list[list[int]] | None = setting(
-        "rows of epoch, blocks still frozen from then on; epochs count from 0", at_least=0
+        "rows of epoch (from 0), number of blocks still frozen from then on", at_least=0
     )
 
+    def num_strides(self) -> int | None:
+        """Return the length of a list of strides for this net; None = its constructor checks it."""
+        return None
+
     def options(self, num_classes: int, in_channels: int) -> dict[str, Any]:
-        """What `create_model` takes, for data of so many classes and channels.
+        """Return the arguments of `create_model` for data with these numbers.
 
         Raises:
-            ValueError: the config asks for another number of either.
+            ValueError: the config sets another number.
         """
         options = dataclasses.asdict(self)
         for key in ("weights", "freeze", "unfreeze"):  # of the run, not of the net
@@ -68,7 +82,7 @@ class ModelConfig:
         for key, found in (("num_classes", num_classes), ("in_channels", in_channels)):
             if options[key] not in (None, found):
                 raise ValueError(
-                    f"model.{key}: {options[key]}, and the data has {found}; leave it null"
+                    f"model.{key}: is {options[key]}, but the data has {found}; leave it null"
                 )
             options[key] = found
         return options
@@ -78,22 +92,26 @@ class ModelConfig:
 class MobileNetV1Config(ModelConfig):
     """arXiv 1704.04861."""
 
-    shallow: bool = setting("without the five 512-channel blocks at 14x14 (Table 5)")
-    kernels_per_layer: int = setting("depthwise kernels for every channel", at_least=1)
-    head_channels: int | None = setting("of a 1x1 convolution after the blocks", at_least=1)
+    shallow: bool = net_setting("shallow")
+    kernels_per_layer: int = net_setting("kernels_per_layer")
+    head_channels: int | None = net_setting("head_channels")
+
+    def num_strides(self) -> int:
+        """Count the stem and the blocks (Tables 1 and 5)."""
+        return 1 + (8 if self.shallow else 13)
 
 
 @dataclass
 class MobileNetV2Config(ModelConfig):
     """arXiv 1801.04381."""
 
-    stages: list[list[int]] = setting(
-        "rows of expand_ratio, channels, blocks, stride (Table 2)", at_least=1
-    )
-    bottleneck: Literal["linear", "relu6"] = setting("activation of the bottleneck (Figure 6a)")
-    residual: Literal["bottleneck", "expansion", "none"] = setting(
-        "what the shortcut joins (Figure 6b)"
-    )
+    stages: list[list[int | float]] = net_setting("stages")
+    bottleneck: net_options.Bottleneck = net_setting("bottleneck")
+    residual: net_options.Residual = net_setting("residual")
+
+    def num_strides(self) -> int:
+        """Count the stem and the stages (Table 2)."""
+        return 1 + len(self.stages)
 
 
 # data=
@@ -101,121 +119,124 @@ class MobileNetV2Config(ModelConfig):
 
 @dataclass
 class MixConfig:
-    """Augmentation that any data can have."""
+    """Augmentation for any images."""
 
-    flip: float = setting("probability of a left-right flip", at_least=0, at_most=1)
-    color_jitter: float = setting("strength of changes in colour; 0 = off", at_least=0)
+    flip: float = setting("probability of a horizontal flip", at_least=0, at_most=1)
+    color_jitter: float = setting("strength of colour jitter; 0 = off", at_least=0)
     erasing: float = setting("probability of erasing a rectangle", at_least=0, at_most=1)
-    mixup: float = setting("alpha of Mixup's beta distribution; 0 = off", at_least=0)
+    mixup: float = setting("alpha of mixup's beta distribution; 0 = off", at_least=0)
     cutmix: float = setting("alpha of CutMix's beta distribution; 0 = off", at_least=0)
 
 
 @dataclass
 class SmallAugmentConfig(MixConfig):
-    """Of small images."""
+    """Augmentation of small images, in batches."""
 
-    crop_padding: int = setting("pixels added around an image before cropping", at_least=0)
+    crop_padding: int = setting("pixels padded on every side before a random crop", at_least=0)
 
 
 @dataclass
 class LargeAugmentConfig(MixConfig):
-    """Of large images."""
+    """Augmentation of large images, one by one."""
 
     scale: list[float] = setting(
-        "smallest and largest share of the area to crop", length=2, above=0, at_most=1
+        "range of the crop's area, as a fraction of the image", length=2, above=0, at_most=1
     )
-    ratio: list[float] = setting(
-        "smallest and largest width / height of the crop", length=2, above=0
-    )
+    ratio: list[float] = setting("range of the crop's width / height", length=2, above=0)
     policy: Literal["randaugment", "trivialaugment"] | None = setting("automatic augmentation")
-    magnitude: int = setting("strength of RandAugment", at_least=0, at_most=10)
+    magnitude: int = setting("magnitude of RandAugment", at_least=0, at_most=10)
 
 
 @dataclass
 class DataConfig:
-    """What all data sets have."""
+    """The settings that every data set has."""
 
-    name: str = setting("chosen with data=")
-    strides: Literal["imagenet", "cifar"] = setting("strides that suit images of this size")
-    class_names: list[str] | None = setting("in the labels' order; null = the folders' names")
+    name: str = setting("set by data=")
+    strides: Literal["imagenet", "cifar"] = setting("the net's strides for images of this size")
+    class_names: list[str] | None = setting("in the order of the labels; null = folder names")
     in_channels: Literal[1, 3] = setting("channels of an image: grey or colour")
-    image_size: int = setting("height and width that the net sees", at_least=1)
-    mean: list[float] = setting("of each channel, pixels being 0 to 1", at_least=0, at_most=1)
-    std: list[float] = setting("of each channel, pixels being 0 to 1", above=0)
-    crop_pct: float = setting("evaluation: centre crop / resized image", above=0, at_most=1)
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = setting("of all resizing")
-    batch_size: int = setting("images in a step, on each device", at_least=1)
-    num_workers: int | None = setting(
-        "processes that load images; null = one a CPU, at most 8; any number gives the same run",
-        at_least=0,
-    )
-    val_fraction: float = setting("share of train held out for validation", above=0, below=1)
-    split_seed: int = setting("draws the held-out images", at_least=0)
+    image_size: int = setting("height and width of the net's input", at_least=1)
+    mean: list[float] = setting("per channel, for pixels from 0 to 1", at_least=0, at_most=1)
+    std: list[float] = setting("per channel, for pixels from 0 to 1", above=0)
+    crop_pct: float = setting("centre crop / resized image, in evaluation", above=0, at_most=1)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = setting("for all resizing")
+    batch_size: int = setting("images per step and device", at_least=1)
+    val_fraction: float = setting("fraction of train used for validation", above=0, below=1)
+    split_seed: int = setting("seed of the random splits", at_least=0)
     augment: MixConfig = setting("augmentation of training images")
 
     def options(self) -> dict[str, Any]:
-        """What `ImageDataModule` takes."""
+        """Return the arguments of `ImageDataModule`."""
         options = dataclasses.asdict(self)
-        del options["strides"]  # the net's
+        del options["strides"]  # an argument of the net
         return options
 
 
 @dataclass
 class SmallImagesConfig(DataConfig):
-    """Kept in memory, augmented in batches on the device."""
+    """Images kept in memory, and augmented in batches on the device."""
 
     augment: SmallAugmentConfig = setting("augmentation of training images")
 
 
 @dataclass
 class LargeImagesConfig(DataConfig):
-    """Decoded and augmented one by one, by workers."""
+    """Images in files, decoded and augmented one by one in worker processes."""
 
     augment: LargeAugmentConfig = setting("augmentation of training images")
+    num_workers: int | None = setting(
+        "processes that load images; null = one per CPU, up to 8; any number gives the same run",
+        at_least=0,
+    )
     on_bad_image: Literal["error", "skip"] = setting(
-        "error ends the run; skip makes the batch smaller, counts and reports"
+        "error stops the run; skip leaves the image out of its batch and reports it"
     )
 
 
 @dataclass
 class DigitsConfig(SmallImagesConfig):
-    """Scikit-learn's scans."""
+    """Scikit-learn's handwritten digits."""
 
-    test_fraction: float = setting("share of all images that is the test split", above=0, below=1)
+    test_fraction: float = setting(
+        "fraction of all images used as the test split", above=0, below=1
+    )
 
 
 @dataclass
 class CifarConfig(SmallImagesConfig):
-    """The official python archives."""
+    """The official Python archives of CIFAR-10 and CIFAR-100."""
 
-    root: str = setting("folder of the archive, packed or unpacked", example="/data/cifar")
-    download: bool = setting("fetch the archive when it is absent")
-    verify: bool = setting("check the archive's checksums; false reads copies")
+    root: str = setting("folder with the archive, packed or unpacked", example="/data/cifar")
+    download: bool = setting("download the archive if it is missing")
+    verify: bool = setting("verify the archive's checksums; false also reads modified copies")
 
 
 @dataclass
 class FolderConfig(LargeImagesConfig):
-    """Any tree with one folder for each class."""
+    """Any tree with one folder per class."""
 
     root: str = setting(
-        "folder of class folders, or of train/ and perhaps val/, test/", example="/data/flowers"
+        "folder with class folders, or with train/ and optionally val/ and test/",
+        example="/data/flowers",
     )
-    test_fraction: float = setting("share that is tested on without a test/", above=0, below=1)
+    test_fraction: float = setting(
+        "fraction used as the test split if there is no test/", above=0, below=1
+    )
 
 
 @dataclass
 class ImageNetConfig(LargeImagesConfig):
-    """ImageNet-1k, prepared as train/ and val/ with a folder for each wnid."""
+    """ImageNet-1k, as train/ and val/ with one folder per wnid."""
 
-    root: str = setting("folder of train/ and val/", example="/data/imagenet")
+    root: str = setting("folder with train/ and val/", example="/data/imagenet")
 
 
 @dataclass
 class FakeConfig(SmallImagesConfig):
-    """Random images, for tests and speed."""
+    """Random images, for trials and measurements of speed."""
 
-    num_samples: int = setting("training images; the test has a quarter as many", at_least=1)
-    num_classes: int = setting("classes", at_least=2)
+    num_samples: int = setting("training images; the test split has a quarter as many", at_least=1)
+    num_classes: int = setting("number of classes", at_least=2)
 
 
 # optimizer=
@@ -223,17 +244,17 @@ class FakeConfig(SmallImagesConfig):
 
 @dataclass
 class OptimizerConfig:
-    """What all optimizers have."""
+    """The settings that every optimizer has."""
 
-    name: str = setting("chosen with optimizer=")
-    lr: float = setting("learning rate after the warm-up", above=0)
+    name: str = setting("set by optimizer=")
+    lr: float = setting("learning rate after warm-up", above=0)
     weight_decay: float = setting("weight decay", at_least=0)
-    decay_norm_and_bias: bool = setting("decay BatchNorm's parameters and biases too")
-    decay_depthwise: bool = setting("decay depthwise filters too (V1 paper: little or none)")
+    decay_norm_and_bias: bool = setting("also decay BatchNorm's parameters and biases")
+    decay_depthwise: bool = setting("also decay depthwise filters (V1 paper: little or none)")
     layer_decay: float | None = setting(
-        "multiplies a layer's rate once for every layer after it", above=0, at_most=1
+        "factor on a layer's learning rate for each layer after it", above=0, at_most=1
     )
-    head_lr_mult: float = setting("multiplies the classifier's rate", above=0)
+    head_lr_mult: float = setting("factor for the classifier's learning rate", above=0)
 
 
 @dataclass
@@ -241,23 +262,23 @@ class SGDConfig(OptimizerConfig):
     """Stochastic gradient descent."""
 
     momentum: float = setting("momentum", at_least=0, below=1)
-    nesterov: bool = setting("Nesterov's form of it")
+    nesterov: bool = setting("use Nesterov momentum")
 
 
 @dataclass
 class RMSpropConfig(OptimizerConfig):
-    """RMSprop in TensorFlow's form."""
+    """RMSprop as in TensorFlow."""
 
-    alpha: float = setting("decay of the average of squared gradients", at_least=0, below=1)
+    alpha: float = setting("decay of the running average of squared gradients", at_least=0, below=1)
     momentum: float = setting("momentum", at_least=0, below=1)
-    eps: float = setting("added to that average, inside the root", above=0)
+    eps: float = setting("added to that average inside the square root", above=0)
 
 
 @dataclass
 class AdamWConfig(OptimizerConfig):
     """Adam with decoupled weight decay."""
 
-    betas: list[float] = setting("decays of both averages", length=2, at_least=0, below=1)
+    betas: list[float] = setting("decay of each running average", length=2, at_least=0, below=1)
     eps: float = setting("added to the denominator", above=0)
 
 
@@ -266,38 +287,40 @@ class AdamWConfig(OptimizerConfig):
 
 @dataclass
 class ScheduleConfig:
-    """What all schedules have."""
+    """The settings that every schedule has."""
 
-    name: str = setting("chosen with schedule=")
-    warmup_epochs: float = setting("epochs in which it first rises from 0", at_least=0)
-    interval: Literal["step", "epoch"] = setting("when it changes")
+    name: str = setting("set by schedule=")
+    warmup_epochs: float = setting("epochs of linear warm-up from 0", at_least=0)
+    interval: Literal["step", "epoch"] = setting("update the learning rate every step or epoch")
 
 
 @dataclass
 class CosineConfig(ScheduleConfig):
-    """Half a cosine."""
+    """Cosine decay."""
 
-    final_factor: float = setting("last rate / optimizer.lr", at_least=0, at_most=1)
+    final_factor: float = setting("final learning rate / optimizer.lr", at_least=0, at_most=1)
 
 
 @dataclass
 class StepConfig(ScheduleConfig):
-    """A staircase."""
+    """Step decay."""
 
-    gamma: float = setting("factor of each step", above=0, at_most=1)
-    step_epochs: float = setting("epochs between steps", above=0)
-    milestones: list[float] | None = setting("epochs of the steps, instead", above=0)
+    gamma: float = setting("factor at each decay", above=0, at_most=1)
+    step_epochs: float = setting("epochs between decays", above=0)
+    milestones: list[float] | None = setting(
+        "epochs of the decays, in place of step_epochs", above=0
+    )
 
 
 @dataclass
 class ExponentialConfig(ScheduleConfig):
-    """A constant factor."""
+    """Exponential decay."""
 
-    gamma: float = setting("factor for each decay_epochs", above=0, at_most=1)
-    decay_epochs: float = setting("epochs in which the rate falls by gamma", above=0)
+    gamma: float = setting("factor per decay_epochs", above=0, at_most=1)
+    decay_epochs: float = setting("epochs in which gamma applies once", above=0)
 
 
-CHOICES: dict[type, dict[str, type]] = {  # a section's class -> its name in the YAML -> its fields
+CHOICES: dict[type, dict[str, type]] = {  # a group's class -> a choice's name -> its class
     ModelConfig: {"mobilenet_v1": MobileNetV1Config, "mobilenet_v2": MobileNetV2Config},
     DataConfig: {
         "digits": DigitsConfig,

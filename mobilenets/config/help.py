@@ -1,4 +1,4 @@
-"""What --help prints: every setting with its value and meaning, every choice, examples."""
+"""Write the --help text: every setting with its value and meaning, every choice, examples."""
 
 import dataclasses
 import textwrap
@@ -8,15 +8,15 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mobilenets.choices import join_words
-from mobilenets.config.checks import chosen, settings
-from mobilenets.config.compose import Command, compose, flat, plain
+from mobilenets.config.checks import flatten, iter_settings, list_groups
+from mobilenets.config.compose import Command, compose, to_plain
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.schema import EvalConfig, ExportConfig, PredictConfig, TrainConfig
-from mobilenets.config.values import alternatives, show
+from mobilenets.config.values import format_value, list_union_members
 
 WIDTH, COLUMN = 100, 40
 SIGNS = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
-SHORT = {int: "integer", float: "number", str: "text", NoneType: "null"}
+SHORT_TYPE_NAMES = {int: "integer", float: "number", str: "string", NoneType: "null"}
 EXAMPLES = {
     TrainConfig: [
         "python train.py model=mobilenet_v1",
@@ -43,113 +43,115 @@ EXAMPLES = {
     ],
 }
 FLAGS = {
-    "--cfg job": "print the config and stop; --resolve fills in every ${...}",
-    "--info defaults-tree": "print which files make up the config",
-    "--hydra-help": "the other flags and settings of Hydra",
+    "--cfg job": "print the config and stop; add --resolve to fill in every ${...}",
+    "--info defaults-tree": "print the files that make up the config",
+    "--hydra-help": "Hydra's other flags and settings",
 }
 RUN_FLAGS = {
-    "--multirun, -m": "a run for every combination of values that are given as a,b",
-    "--config-dir DIR": "more choices: DIR/experiment/mine.yaml, DIR/data/mine.yaml, ...",
-    "hydra.run.dir=DIR": "the folder of the run",
+    "--multirun, -m": "start a run for every combination of values given as a,b",
+    "--config-dir DIR": "add your own choices: DIR/experiment/mine.yaml, DIR/data/mine.yaml, ...",
+    "hydra.run.dir=DIR": "the run folder",
 }
 
 
-def help_text(cls: type, command: Command) -> str:
-    """The help of the script that takes a `cls`, with the values that `command` gives."""
+def format_help(cls: type, command: Command) -> str:
+    """Return the help of the script that takes a `cls`, with the values that `command` sets."""
     omega = compose(cls, command, complete=False).omega
-    values = plain(omega, resolve=True)
+    values = to_plain(omega, resolve=True)
     folders = [Path(item.path) for item in omega.hydra.runtime.config_sources]
-    lines = ["Give settings as setting=value and choices as group=choice.", "", "EXAMPLES"]
+    lines = ["Write settings as setting=value and choices as group=choice.", "", "EXAMPLES"]
     lines += [f"  {line}" for line in EXAMPLES[cls]]
-    for group in [*chosen(cls), "trainer", "experiment"] if cls is TrainConfig else []:
+    for group in [*list_groups(cls), "trainer", "experiment"] if cls is TrainConfig else []:
         lines += ["", f"{group}="]
         for folder in folders:
-            lines += [row(name, text, column=26) for name, text in choices(folder / group)]
-    lines += ["", "SETTINGS and their values here"]
-    lines += described(cls, values)
+            choices = list_choices(folder / group)
+            lines += [format_row(name, title, column=26) for name, title in choices]
+    lines += ["", "SETTINGS with their values"]
+    lines += format_settings(cls, values)
     flags = FLAGS | RUN_FLAGS if cls is TrainConfig else FLAGS
-    lines += ["", "FLAGS"] + [row(flag, text, column=26) for flag, text in flags.items()]
+    lines += ["", "FLAGS"] + [format_row(flag, text, column=26) for flag, text in flags.items()]
     return "\n".join(lines)
 
 
-def choices(folder: Path) -> Iterator[tuple[str, str]]:
-    """The name of each choice of a group, and the first comment of its file."""
+def list_choices(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name of each choice of a group, and the first comment of its file."""
     for path in sorted(folder.glob("*.yaml")):
         comments = [line for line in path.read_text("utf-8").splitlines() if line[:1] == "#"]
         texts = [line.lstrip("# ") for line in comments if not line.startswith("# @")]
         yield path.stem, texts[0] if texts else ""
 
 
-def described(cls: type, values: dict[str, Any]) -> Iterator[str]:
-    """The lines of all settings: of each section those of its choice, then those of others."""
-    here, types = flat(values), get_type_hints(cls)
+def format_settings(cls: type, values: dict[str, Any]) -> Iterator[str]:
+    """Yield a row for every setting; after a group's settings, those of its other choices."""
+    flat, types = flatten(values), get_type_hints(cls)
     for field in dataclasses.fields(cls):
-        section, kind = field.name, types[field.name]
+        name, kind = field.name, types[field.name]
         if not dataclasses.is_dataclass(kind):
-            yield row(brief(section, here[section]), meaning(kind, field))
+            yield format_row(format_setting(name, flat[name]), describe_setting(kind, field))
             continue
-        yield from ("", f"{section}: {field.metadata['meaning']}")
-        explained = explanations(kind, values[section], section)
-        for key, text in explained:
-            yield row(brief(key, here[key]), text)
-        yield from elsewhere(section, kind, explained)
+        yield from ("", f"{name}: {field.metadata['meaning']}")
+        settings = describe_settings(kind, values[name], name)
+        for key, text in settings:
+            yield format_row(format_setting(key, flat[key]), text)
+        yield from format_other_choices(name, kind, settings)
 
 
-def explanations(kind: Any, values: dict[str, Any], section: str) -> list[tuple[str, str]]:
-    """The key and meaning of each setting of a section."""
-    found = settings(kind, values, section)
+def describe_settings(kind: Any, values: dict[str, Any], section: str) -> list[tuple[str, str]]:
+    """Return the key and the description of each setting of a section."""
     return [
-        (key, meaning(of, field)) for key, of, field in found if not dataclasses.is_dataclass(of)
+        (key, describe_setting(type_, field))
+        for key, type_, field in iter_settings(kind, values, section)
+        if not dataclasses.is_dataclass(type_)
     ]
 
 
-def elsewhere(section: str, kind: Any, explained: list[tuple[str, str]]) -> Iterator[str]:
-    """The settings that a section has only with other choices, and with which."""
+def format_other_choices(group: str, kind: Any, settings: list[tuple[str, str]]) -> Iterator[str]:
+    """Yield rows for what `settings` lacks: what a group has with its other choices only."""
     owners: dict[tuple[str, str], list[str]] = {}
     for name, variant in CHOICES.get(kind, {}).items():
-        for explanation in explanations(variant, {}, section):
-            if explanation not in explained:
-                owners.setdefault(explanation, []).append(name)
+        for setting in describe_settings(variant, {}, group):
+            if setting not in settings:
+                owners.setdefault(setting, []).append(name)
     for names in dict.fromkeys(map(tuple, owners.values())):
-        yield f"  with {section}={join_words(list(names), 'or')}:"
+        yield f"  with {group}={join_words(list(names), 'or')}:"
         for (key, text), others in owners.items():
             if tuple(others) == names:
-                yield row(f"  {key}", text)
+                yield format_row(f"  {key}", text)
 
 
-def meaning(kind: Any, field: dataclasses.Field[Any]) -> str:
-    """What a setting means, and what it may be where its value does not show it."""
-    rules = field.metadata
-    limits = [f"{sign}{rules[rule]}" for rule, sign in SIGNS.items() if rule in rules]
-    kinds = list(dict.fromkeys(words(kind)))
-    if kinds in (["text"], ["true", "false"]):
-        return str(rules["meaning"])
-    null = [kinds.pop()] if kinds[-1] == "null" else []
-    admitted = f"{' | '.join(kinds)} {', '.join(limits)}".strip()
-    return f"{rules['meaning']} ({' | '.join([admitted, *null])})"
+def describe_setting(kind: Any, field: dataclasses.Field[Any]) -> str:
+    """Return a setting's meaning, and its type and range unless its value shows them."""
+    limits = field.metadata
+    bounds = [f"{sign}{limits[name]}" for name, sign in SIGNS.items() if name in limits]
+    types = list(dict.fromkeys(list_type_names(kind)))
+    if types in (["string"], ["true", "false"]):
+        return str(limits["meaning"])
+    null = [types.pop()] if types[-1] == "null" else []
+    admitted = f"{' | '.join(types)} {', '.join(bounds)}".strip()
+    return f"{limits['meaning']} ({' | '.join([admitted, *null])})"
 
 
-def words(kind: Any) -> Iterator[str]:
-    """What a type admits, in short."""
-    for option in alternatives(kind):
+def list_type_names(kind: Any) -> Iterator[str]:
+    """Yield short names of the types and values that a type admits."""
+    for option in list_union_members(kind):
         if get_origin(option) is list:
-            yield f"[{' | '.join(words(get_args(option)[0]))}, ...]"
+            yield f"[{' | '.join(list_type_names(get_args(option)[0]))}, ...]"
         elif get_origin(option) is Literal:
             yield from map(str, get_args(option))
         elif option is bool:
             yield from ("true", "false")
         else:
-            yield SHORT[option]
+            yield SHORT_TYPE_NAMES[option]
 
 
-def brief(key: str, value: Any) -> str:
-    """The setting as the command line takes it, a long value shortened."""
-    text = value if isinstance(value, str) else show(value)
+def format_setting(key: str, value: Any) -> str:
+    """Return "key=value" as on the command line; a long value is shortened."""
+    text = value if isinstance(value, str) else format_value(value)
     return f"{key}={textwrap.shorten(text, max(12, COLUMN - len(key) - 4), placeholder='...')}"
 
 
-def row(left: str, right: str, column: int = COLUMN) -> str:
-    """Two columns; the right one wraps."""
+def format_row(left: str, right: str, column: int = COLUMN) -> str:
+    """Return a row of two columns, of which the right one wraps."""
     rows = textwrap.wrap(right, WIDTH - column, break_on_hyphens=False)
     if len(left) > column - 4:
         rows.insert(0, "")

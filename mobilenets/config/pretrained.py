@@ -1,4 +1,4 @@
-"""Settings that trained weights bring along: of their net, and of the images it expects."""
+"""The settings that trained weights determine: their net's options and the images it expects."""
 
 import dataclasses
 import json
@@ -6,23 +6,25 @@ from collections.abc import Collection
 from copy import deepcopy
 from typing import Any
 
-from mobilenets.config.checks import to_dict
-from mobilenets.config.compose import flat
+from mobilenets.config.checks import flatten, to_dict
 from mobilenets.config.groups import SmallImagesConfig
 from mobilenets.config.schema import TrainConfig
 
 SCALE, SIZE = ("mean", "std", "interpolation"), ("image_size", "crop_pct")
 
 
-def settings_from_weights(config: TrainConfig, asked: Collection[str]) -> dict[str, Any]:
-    """What `model.weights` says of settings that nobody asked for: dotted key -> value.
+def settings_from_weights(config: TrainConfig, explicit: Collection[str]) -> dict[str, Any]:
+    """Return the settings that follow from `model.weights`, as dotted key -> value.
 
-    These are the options of the net which its weights fix, and how images are scaled and
-    normalised. Images in memory keep their size. Strides go with the size: where the net sees
-    images of the size it was trained on, it has the strides it was trained with.
+    These are the net's options that its weights fix, and how images are resized and normalised.
+    Images in memory keep their size. If the net sees images of the size that it was trained on, it
+    also keeps the strides that it was trained with.
+
+    Args:
+        explicit: keys that the user set; they keep their values.
 
     Raises:
-        ValueError: from reading the weights.
+        ValueError: the weights can't be read.
     """
     # Imported here: only runs that start from weights load torch this early.
     from mobilenets.weights import FREE_OPTIONS, adapt_preprocessing, load_weights
@@ -32,31 +34,35 @@ def settings_from_weights(config: TrainConfig, asked: Collection[str]) -> dict[s
     weights = load_weights(model.weights, model.num_classes)
     expected = adapt_preprocessing(weights.preprocessing, model.in_channels or data.in_channels)
     keys = SCALE if isinstance(data, SmallImagesConfig) else SCALE + SIZE
-    said = {f"data.{key}": expected[key] for key in keys if key in expected}
+    settings = {f"data.{key}": expected[key] for key in keys if key in expected}
     if weights.model == model.name:
-        own = {field.name for field in dataclasses.fields(model)}
-        said |= {
+        fields = {field.name for field in dataclasses.fields(model)}
+        settings |= {
             f"model.{key}": value
             for key, value in weights.options.items()
-            if key in own and key not in FREE_OPTIONS
+            if key in fields and key not in FREE_OPTIONS
         }
-        asked_size = "data.image_size" in asked or "data.image_size" not in said
-        size = data.image_size if asked_size else said["data.image_size"]
+        keeps_size = "data.image_size" in explicit or "data.image_size" not in settings
+        size = data.image_size if keeps_size else settings["data.image_size"]
         if size == expected.get("image_size") and "strides" in weights.options:
-            said["model.strides"] = weights.options["strides"]
-    values = flat(to_dict(config))
-    return {key: value for key, value in said.items() if key not in asked and values[key] != value}
+            settings["model.strides"] = weights.options["strides"]
+    present = flatten(to_dict(config))
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in explicit and present[key] != value
+    }
 
 
-def as_overrides(values: dict[str, Any]) -> list[str]:
-    """The words of a command line that set these values."""
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+def to_overrides(settings: dict[str, Any]) -> list[str]:
+    """Return the overrides that set these values."""
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
-def deep_update(values: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """Nested values with others, under dotted keys, laid over them."""
+def deep_update(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of nested values in which settings, given under dotted keys, are replaced."""
     result = deepcopy(values)
-    for key, value in said.items():
+    for key, value in settings.items():
         section, _, name = key.partition(".")
         result[section][name] = value
     return result

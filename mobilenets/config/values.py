@@ -1,35 +1,38 @@
-"""One value against the type and the range of its setting, and the words for both."""
+"""Check one value against its setting's type and range, and describe both in error messages."""
 
-import math
 from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from mobilenets.choices import join_words, suggest
+from mobilenets.ranges import describe_range, is_in_range
 
-NOUNS = {  # one, several
-    int: ("a whole number", "whole numbers"),
+TYPE_NAMES = {  # singular, plural
+    int: ("an integer", "integers"),
     float: ("a number", "numbers"),
-    str: ("a text", "texts"),
+    str: ("a string", "strings"),
     bool: ("true or false", "true or false"),
     NoneType: ("null", "null"),
 }
-BOUNDS = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
 
 
-def coerce(kind: Any, value: Any, rules: Mapping[str, Any]) -> Any:
-    """`value` as the type `kind`, within the `rules` of its setting.
+def coerce(kind: Any, value: Any, limits: Mapping[str, Any]) -> Any:
+    """Return `value` as the type `kind`.
+
+    Args:
+        limits: the setting's bounds and length, as in `groups.setting`.
 
     Raises:
-        ValueError: with the words that follow the setting's name.
+        ValueError: wrong type, range or length; the message follows the setting's name.
     """
-    kinds = alternatives(kind)
-    choices = literals(kind)
+    kinds = list_union_members(kind)
+    choices = list_literals(kind)
     if any(value == choice and type(value) is type(choice) for choice in choices):
         return value
     if isinstance(value, list):
         for items in (get_args(option)[0] for option in kinds if get_origin(option) is list):
-            return [coerce(items, item, rules) for item in _of_length(value, rules)]
+            _check_length(value, limits)
+            return [coerce(items, item, limits) for item in value]
     given = value
     if type(value) is int and int not in kinds:
         if float in kinds:  # 1 for 1.0
@@ -37,67 +40,53 @@ def coerce(kind: Any, value: Any, rules: Mapping[str, Any]) -> Any:
         elif str in kinds:  # a folder called 2024
             value = str(value)
     if type(value) not in kinds:
-        raise ValueError(f"{show(value)} is not {noun(kind)}{suggest(value, choices)}")
-    if type(value) in (int, float) and not _inside(value, rules):
-        raise ValueError(f"{show(given)} is out of range ({bounds(rules) or 'finite'})")
+        raise ValueError(
+            f"{format_value(value)} is not {describe_type(kind)}{suggest(value, choices)}"
+        )
+    if type(value) in (int, float) and not is_in_range(value, limits):
+        raise ValueError(f"{format_value(given)} is out of range ({describe_range(limits)})")
     return value
 
 
-def _of_length(values: list[Any], rules: Mapping[str, Any]) -> list[Any]:
-    if len(values) != rules.get("length", len(values)):
-        raise ValueError(f"has {len(values)} values, and {rules['length']} are needed")
-    return values
+def _check_length(values: list[Any], limits: Mapping[str, Any]) -> None:
+    length = limits.get("length", len(values))
+    if len(values) != length:
+        raise ValueError(f"has {len(values)} values but needs {length}")
 
 
-def _inside(number: float, rules: Mapping[str, Any]) -> bool:
-    return (
-        math.isfinite(number)
-        and rules.get("above", -math.inf) < number < rules.get("below", math.inf)
-        and rules.get("at_least", -math.inf) <= number <= rules.get("at_most", math.inf)
-    )
-
-
-def alternatives(kind: Any) -> list[Any]:
-    """The members of a union, or the one type."""
+def list_union_members(kind: Any) -> list[Any]:
+    """Return the members of a union; any other type is its own only member."""
     return list(get_args(kind)) if get_origin(kind) in (Union, UnionType) else [kind]
 
 
-def literals(kind: Any) -> list[Any]:
-    """The values that a type lists."""
+def list_literals(kind: Any) -> list[Any]:
+    """Return the values that the Literals in a type list."""
     return [
         value
-        for option in alternatives(kind)
+        for option in list_union_members(kind)
         if get_origin(option) is Literal
         for value in get_args(option)
     ]
 
 
-def show(value: Any) -> str:
-    """A value as YAML has it, a text in quotes."""
+def format_value(value: Any) -> str:
+    """Format a value as in YAML, with quotes around a string."""
     if isinstance(value, list):
-        return f"[{', '.join(map(show, value))}]"
+        return f"[{', '.join(map(format_value, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value)
 
 
-def noun(kind: Any) -> str:
-    """What a type admits: "imagenet, cifar or a list of whole numbers"."""
-    words: list[str] = []
-    for option in alternatives(kind):
+def describe_type(kind: Any, plural: bool = False) -> str:
+    """Describe what a type admits: "imagenet, cifar or a list of integers"."""
+    names: list[str] = []
+    for option in list_union_members(kind):
         if get_origin(option) is Literal:
-            words += [str(value) for value in dict.fromkeys(map(str, get_args(option)))]
+            names += dict.fromkeys(map(str, get_args(option)))
+        elif get_origin(option) is list:
+            items = describe_type(get_args(option)[0], plural=True)
+            names.append(f"lists of {items}" if plural else f"a list of {items}")
         else:
-            words.append(_plain(option, several=False))
-    return join_words(words, "or")
-
-
-def _plain(kind: Any, several: bool) -> str:
-    if get_origin(kind) is list:
-        return ("lists of " if several else "a list of ") + _plain(get_args(kind)[0], several=True)
-    return NOUNS[kind][several]
-
-
-def bounds(rules: Mapping[str, Any]) -> str:
-    """The range of a number: "above 0, at most 1"."""
-    return ", ".join(f"{word} {rules[rule]}" for rule, word in BOUNDS.items() if rule in rules)
+            names.append(TYPE_NAMES[option][plural])
+    return join_words(names, "or")

@@ -1,7 +1,11 @@
+import dataclasses
+
 import pytest
 
+from mobilenets.choices import join_words
 from mobilenets.config import ConfigError, EvalConfig, TrainConfig
-from mobilenets.config.compose import CONFIGS, Command, Source, compose, quoted
+from mobilenets.config.compose import CONFIGS, Command, Source, compose, quote
+from mobilenets.config.groups import CHOICES, DataConfig, ModelConfig
 
 
 def train(*overrides, sweep=False, search=()):
@@ -15,7 +19,24 @@ def problems(*overrides, **options):
     return error.value.problems
 
 
-V3 = "model=mobilenet_v3: unknown; did you mean mobilenet_v2? Choices: mobilenet_v1, mobilenet_v2"
+def names(group):
+    """The choices of a group, in the order of the messages."""
+    return ", ".join(sorted(path.stem for path in CONFIGS.glob(f"{group}/*.yaml")))
+
+
+TYPO = f"model=mobilenet_2: unknown; did you mean mobilenet_v2? Choices: {names('model')}"
+
+
+def owners(base, option):
+    """The choices of a section that have an option, as a message lists them."""
+    variants = CHOICES[base].items()
+    fields = {name: {field.name for field in dataclasses.fields(cls)} for name, cls in variants}
+    return join_words([name for name, known in fields.items() if option in known], "and")
+
+
+SHALLOW = (
+    f"model.shallow: is an option of {owners(ModelConfig, 'shallow')}, but model is mobilenet_v2"
+)
 
 
 @pytest.mark.parametrize(
@@ -32,27 +53,32 @@ V3 = "model=mobilenet_v3: unknown; did you mean mobilenet_v2? Choices: mobilenet
         (["model={padd: same}"], "model.padd: did you mean model.padding?"),
         (
             ["model=mobilenet_v2", "model.shallow=true"],
-            "model.shallow: an option of mobilenet_v1, and model is mobilenet_v2",
+            SHALLOW,
         ),
         (
             ["data.root=/x"],
-            "data.root: an option of cifar10, cifar100, folder and imagenet, and data is digits",
+            f"data.root: is an option of {owners(DataConfig, 'root')}, but data is digits",
         ),
-        (["model=mobilenet_v3"], V3),
+        (
+            ["data=digits", "data.num_workers=2"],
+            f"data.num_workers: is an option of {owners(DataConfig, 'num_workers')}, but data is "
+            "digits",
+        ),
+        (["model=mobilenet_2"], TYPO),
         (
             ["optimizer=null"],
-            "optimizer=null: unknown. Choices: adamw, rmsprop, sgd",
+            f"optimizer=null: unknown. Choices: {names('optimizer')}",
         ),
         (["mobilenet_v2"], "mobilenet_v2: did you mean model=mobilenet_v2?"),
         (["model.width_mult"], "model.width_mult: should be setting=value; see --help"),
         (["--lr=3"], "--lr=3: there is no such flag; settings are written setting=value"),
         (
             ["data=folder", "data.root=/a(b"],
-            "data.root=/a(b: the value can't be read; in quotes it can: 'data.root=\"/a(b\"'",
+            "data.root=/a(b: the value can't be parsed; quote it: 'data.root=\"/a(b\"'",
         ),
         (
             ["model.width_mult=0.25,0.5"],
-            "model.width_mult=0.25,0.5: a list is written [a,b]; to run with each value add "
+            "model.width_mult=0.25,0.5: write a list as [a,b]; for a run with each value, add "
             "--multirun",
         ),
         (["model.width_mult=abc"], "model.width_mult: 'abc' is not a number"),
@@ -65,7 +91,7 @@ V3 = "model=mobilenet_v3: unknown; did you mean mobilenet_v2? Choices: mobilenet
         (["data=folder"], "data.root: needs a value, e.g. data.root=/data/flowers"),
         (["~seed"], "seed: needs a value"),
         (["data.augment=false"], "data.augment: is a section of settings, not false"),
-        (["model.name=mobilenet_v2"], "model.name: is chosen with model=mobilenet_v2"),
+        (["model.name=mobilenet_v2"], "model.name: is set by model=mobilenet_v2"),
         (["seed=${sed}"], "seed: Interpolation key 'sed' not found"),
         (["~sed"], "Could not delete from config. 'sed' does not exist."),
         (["hydra.run.dri=x"], "Could not override 'hydra.run.dri'. Key 'dri' not in 'RunDir'"),
@@ -77,20 +103,20 @@ V3 = "model=mobilenet_v3: unknown; did you mean mobilenet_v2? Choices: mobilenet
         ),
     ],
 )
-def test_a_mistake_is_one_sentence_that_names_the_fix(overrides, sentence):
+def test_a_problem_is_one_sentence_that_names_the_fix(overrides, sentence):
     assert problems(*overrides) == [sentence]
 
 
-def test_all_mistakes_are_listed_at_once():
+def test_all_problems_are_listed_at_once():
     assert problems(
-        "model=mobilenet_v3", "model.depth=3", "trainer.max_epoch=3", "data=folder",
+        "model=mobilenet_2", "model.depth=3", "trainer.max_epoch=3", "data=folder",
         "optimizer.lr=-1", "hydra.run.dri=x", "mobilenet_v2", "data.batch_size=many",
     ) == [
         "mobilenet_v2: did you mean model=mobilenet_v2?",
-        V3,  # and nothing on model.depth, which that net may well have
+        TYPO,  # and nothing on model.depth, which that net may well have
         "trainer.max_epoch: did you mean trainer.max_epochs?",
         "Could not override 'hydra.run.dri'. Key 'dri' not in 'RunDir'",
-        "data.batch_size: 'many' is not a whole number",
+        "data.batch_size: 'many' is not an integer",
         "data.root: needs a value, e.g. data.root=/data/flowers",
         "optimizer.lr: -1 is out of range (above 0)",
     ]  # fmt: skip
@@ -107,12 +133,15 @@ def test_what_hydra_allows_is_allowed():
 
 @pytest.mark.parametrize("text", ["a b", "it's", r"back\slash'", "a=b,c(d)[e]{f}", "ü", "#", " x "])
 def test_any_path_can_be_quoted(text):
-    assert train(f"resume={quoted(text)}").resume == text
+    assert train(f"resume={quote(text)}").resume == text
 
 
 def test_every_job_of_a_sweep_is_checked():
-    sweep = ["model=mobilenet_v1,mobilenet_v3", "model.width_mult=0.5,-0.5", "seed=range(0,3)"]
-    assert problems(*sweep, sweep=True) == ["model.width_mult: -0.5 is out of range (above 0)", V3]
+    sweep = ["model=mobilenet_v1,mobilenet_2", "model.width_mult=0.5,-0.5", "seed=range(0,3)"]
+    assert problems(*sweep, sweep=True) == [
+        "model.width_mult: -0.5 is out of range (above 0)",
+        TYPO,
+    ]
     assert train("model.width_mult=choice(0.25,0.5)", sweep=True).model.width_mult == 0.25
 
 
@@ -129,14 +158,14 @@ def test_eval_has_its_own_settings():
 
 @pytest.fixture
 def own(tmp_path):
-    """Writes files of a user's own configs folder; returns what brings it in."""
+    """Write the files of a user's own configs folder, and return the override that adds it."""
 
     def write(**files):
         for name, text in files.items():
             path = tmp_path / f"{name.replace('__', '/')}.yaml"
             path.parent.mkdir(exist_ok=True)
             path.write_text(text)
-        return [f"hydra.searchpath=[{quoted(f'file://{tmp_path}')}]"]
+        return [f"hydra.searchpath=[{quote(f'file://{tmp_path}')}]"]
 
     return write
 
@@ -152,7 +181,7 @@ def test_own_choices_are_found(own):
     assert sentence.startswith("data=floers: unknown; did you mean flowers?")
 
 
-def test_mistakes_in_a_file_are_named_with_the_file(own, tmp_path, monkeypatch):
+def test_problems_in_a_file_are_reported_with_its_path(own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     search = own(
         experiment__mine=HEADER
@@ -161,10 +190,10 @@ def test_mistakes_in_a_file_are_named_with_the_file(own, tmp_path, monkeypatch):
     )
     assert problems("experiment=mine", "optimizer.lr=-1", search=search) == [
         "experiment/mine.yaml: seeed: did you mean seed?",
-        "experiment/mine.yaml: model.shallow: an option of mobilenet_v1, and model is mobilenet_v2",
+        f"experiment/mine.yaml: {SHALLOW}",
         "optimizer.lr: -1 is out of range (above 0)",
         "experiment/mine.yaml: trainer.max_epoch: did you mean trainer.max_epochs?",
-        "experiment/mine.yaml: trainer.max_epochs: 'x' is not a whole number or null",
+        "experiment/mine.yaml: trainer.max_epochs: 'x' is not an integer or null",
     ]
     # The command line's value is the one that counts.
     assert len(problems("experiment=mine", "trainer.max_epochs=3", search=search)) == 3
@@ -173,7 +202,7 @@ def test_mistakes_in_a_file_are_named_with_the_file(own, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (HEADER + "defaults:\n  - override /model: mobilenet_v3\n", f"experiment/mine.yaml: {V3}"),
+        (HEADER + "defaults:\n  - override /model: mobilenet_2\n", f"experiment/mine.yaml: {TYPO}"),
         (
             HEADER + "defaults:\n  - override /modle: mobilenet_v2\n",
             "experiment/mine.yaml: Could not override 'modle'. No match in the defaults list.",
@@ -185,7 +214,7 @@ def test_mistakes_in_a_file_are_named_with_the_file(own, tmp_path, monkeypatch):
         (HEADER + "trainer: 3\n", "experiment/mine.yaml: trainer: is a section of settings, not 3"),
         (
             "trainer:\n  max_epochs: 3\n",
-            "experiment: its file has to begin with: # @package _global_",
+            "experiment: its file must begin with: # @package _global_",
         ),
     ],
 )

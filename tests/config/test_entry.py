@@ -1,24 +1,25 @@
-"""The scripts as their users meet them: in a process of their own, around a main of a few lines."""
+"""Scripts as users run them: each in its own process, around a `main` of a few lines."""
 
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from omegaconf import OmegaConf
 
-from mobilenets.config import train_config
+from mobilenets.config import restore_config
+from mobilenets.config.groups import CHOICES, ModelConfig
 
-TRAIN = """
+HEAVY = {"torch", "torchvision", "pytorch_lightning", "timm", "numpy", "sklearn"}
+TRAIN = f"""
 import logging, sys, zipfile
 from mobilenets.config import TrainConfig, entry_point, run_folder
 
 @entry_point("train", TrainConfig)
 def main(config):
-    heavy = {"torch", "torchvision", "pytorch_lightning", "timm", "numpy", "sklearn"}
-    logging.getLogger("mobilenets").info(f"folder {run_folder()}")
-    print("heavy", sorted(heavy & set(sys.modules)), "argv", sys.argv[1:], "resume", config.resume)
+    logging.getLogger("mobilenets").info(f"folder {{run_folder()}}")
+    heavy = sorted({HEAVY} & set(sys.modules))
+    print("heavy", heavy, "argv", sys.argv[1:], "resume", config.resume)
     exec(FAILURE)
     zipfile.ZipFile(run_folder() / "last.ckpt", "w").close()
 
@@ -38,7 +39,7 @@ main()
 
 @pytest.fixture
 def script(tmp_path):
-    """Runs a script with arguments in tmp_path; `failure` is a statement that its main executes."""
+    """Run a script with arguments in tmp_path; its main executes the statement `failure`."""
 
     def call(*arguments, name="train.py", failure="", **environment):
         text = EVAL if name == "eval.py" else TRAIN.replace("FAILURE", repr(failure))
@@ -69,7 +70,7 @@ def test_a_run_has_its_folder_config_and_log(script, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     (folder,) = tmp_path.glob("runs/digits/mobilenet_v1_1.0/20*")
     assert files(folder) == ["config.yaml", "last.ckpt", "train.log"]
-    config = train_config(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")))
+    config = restore_config(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")))
     assert (config.seed, config.model.width_mult) == (3, 1.0)
     assert done.stdout.splitlines()[0] == f"folder {folder}"  # the console has the message only
     log = (folder / "train.log").read_text()
@@ -77,25 +78,32 @@ def test_a_run_has_its_folder_config_and_log(script, tmp_path):
     assert "heavy [] " in done.stdout
 
 
-def test_problems_are_listed_before_anything_is_made(script, tmp_path):
-    start = time.perf_counter()
-    done = script("trainer.max_epoch=3", "--epochs", "model=mobilenet_v3", "optimizer.lr=-1")
-    assert time.perf_counter() - start < 2
+@pytest.fixture
+def light(tmp_path_factory):
+    """An environment in which a process that imports a heavy package ends at once."""
+    folder = tmp_path_factory.mktemp("heavy")
+    for name in HEAVY:
+        (folder / f"{name}.py").write_text(f"raise SystemExit('{name} is imported')")
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def test_problems_are_listed_before_torch_is_imported_or_anything_made(script, tmp_path, light):
+    mistakes = ["trainer.max_epoch=3", "--epochs", "model=mobilenet_2", "optimizer.lr=-1"]
+    done = script(*mistakes, **light)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         "error: --epochs: there is no such flag; settings are written setting=value",
-        "error: model=mobilenet_v3: unknown; did you mean mobilenet_v2? "
-        "Choices: mobilenet_v1, mobilenet_v2",
+        "error: model=mobilenet_2: unknown; did you mean mobilenet_v2? "
+        f"Choices: {', '.join(sorted(CHOICES[ModelConfig]))}",
         "error: trainer.max_epoch: did you mean trainer.max_epochs?",
         "error: optimizer.lr: -1 is out of range (above 0)",
     ]
     assert files(tmp_path) == ["train.py"]
 
 
-def test_help_answers_in_time(script, tmp_path):
-    start = time.perf_counter()
-    done = script("--help", "model=mobilenet_v2")
-    assert time.perf_counter() - start < 2
+def test_help_answers_before_torch_is_imported(script, tmp_path, light):
+    done = script("--help", "model=mobilenet_v2", **light)
     assert (done.returncode, done.stderr) == (0, "")
     assert "model.stages=" in done.stdout
     assert files(tmp_path) == ["train.py"]
@@ -120,13 +128,13 @@ def test_the_config_can_be_printed(script, tmp_path):
         ),
     ],
 )
-def test_a_mistake_found_later_is_one_line_and_leaves_nothing(script, tmp_path, failure, sentence):
+def test_an_error_in_main_is_one_line_and_leaves_no_files(script, tmp_path, failure, sentence):
     done = script(failure=failure)
     assert (done.returncode, done.stderr) == (1, f"error: {sentence}\n")
     assert files(tmp_path) == ["train.py"]
 
 
-def test_a_failed_run_keeps_what_it_made(script, tmp_path):
+def test_a_failed_run_keeps_its_checkpoints(script, tmp_path):
     failure = "(run_folder() / 'best.ckpt').touch(); raise ValueError('disk full')"
     assert script("hydra.run.dir=x", failure=failure).returncode == 1
     assert files(tmp_path / "x") == ["best.ckpt", "config.yaml", "train.log"]
@@ -144,7 +152,7 @@ def test_a_bug_shows_its_traceback(script, failure, environment):
     assert "Set the environment variable" not in done.stderr
 
 
-def test_an_interrupt_is_said(script):
+def test_an_interrupt_is_reported(script):
     done = script(failure="raise KeyboardInterrupt")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
@@ -155,8 +163,8 @@ def test_a_run_never_overwrites_another(script, tmp_path):
     done = script("hydra.run.dir=mine", "seed=5")
     assert (done.returncode, done.stderr) == (
         2,
-        f"error: hydra.run.dir={tmp_path}/mine already holds a run: choose another folder, "
-        f"or go on with resume={tmp_path}/mine\n",
+        f"error: hydra.run.dir={tmp_path}/mine already contains a run: choose another folder, "
+        f"or resume the run with resume={tmp_path}/mine\n",
     )
     assert (tmp_path / "mine" / "config.yaml").read_text() == before
 
@@ -166,7 +174,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(script, tmp_path):
     done = script("hydra.run.dir=file/run")
     assert (done.returncode, done.stderr) == (
         2,
-        f"error: hydra.run.dir: can't make {tmp_path}/file/run: Not a directory\n",
+        f"error: hydra.run.dir: can't create {tmp_path}/file/run: Not a directory\n",
     )
 
 
@@ -202,7 +210,7 @@ def test_torchrun_needs_a_folder_that_its_processes_know(script):
     )
 
 
-def test_a_sweep_goes_on_after_a_mistake_and_says_so_at_the_end(script, tmp_path):
+def test_a_sweep_continues_after_an_error_and_exits_with_1(script, tmp_path):
     done = script(
         "seed=1,2", "-m", "model=mobilenet_v1,mobilenet_v2", failure="config.seed == 2 or 1 / 1; "
         "config.seed == 1 and open('/no/such/file')",
@@ -216,7 +224,7 @@ def test_a_sweep_goes_on_after_a_mistake_and_says_so_at_the_end(script, tmp_path
     ]
 
 
-def test_a_sweep_with_a_problem_does_not_begin(script, tmp_path):
+def test_a_sweep_with_a_problem_does_not_start(script, tmp_path):
     done = script("--multirun", "model.width_mult=0.5,-1")
     assert (done.returncode, done.stderr) == (
         2,
@@ -235,7 +243,7 @@ def test_eval_writes_no_folder(script, tmp_path):
     assert files(tmp_path) == ["eval.py"]
 
 
-def test_own_choices_come_from_a_folder_of_ones_own(script, tmp_path):
+def test_config_dir_adds_choices(script, tmp_path):
     (tmp_path / "mine" / "data").mkdir(parents=True)
     (tmp_path / "mine" / "data" / "tiny.yaml").write_text(
         "defaults: [fake, _self_]\nnum_samples: 7\n"

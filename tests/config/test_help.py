@@ -1,21 +1,21 @@
 import pytest
 
 from mobilenets.config import EvalConfig, TrainConfig
-from mobilenets.config.checks import chosen, settings
+from mobilenets.config.checks import iter_settings, list_groups
 from mobilenets.config.compose import CONFIGS, Command, Source
 from mobilenets.config.groups import CHOICES
-from mobilenets.config.help import help_text
+from mobilenets.config.help import format_help
 
 
 @pytest.fixture(scope="module")
 def text():
-    return help_text(TrainConfig, Command(Source(CONFIGS, "train"), ["optimizer.lr=0.3"]))
+    return format_help(TrainConfig, Command(Source(CONFIGS, "train"), ["optimizer.lr=0.3"]))
 
 
 def test_every_setting_of_every_choice_is_explained(text):
     words = {line.split("=")[0].split()[0]: line for line in text.splitlines() if line.strip()}
     found = dict(settings_of(TrainConfig))
-    for section, base in zip(chosen(TrainConfig), CHOICES, strict=True):
+    for section, base in zip(list_groups(TrainConfig), CHOICES, strict=True):
         for variant in CHOICES[base].values():
             found |= dict(settings_of(variant, section))
     assert len(found) > 100
@@ -25,24 +25,24 @@ def test_every_setting_of_every_choice_is_explained(text):
 
 
 def settings_of(cls, at=""):
-    for key, kind, field in settings(cls, {}, at):
+    for key, kind, field in iter_settings(cls, {}, at):
         if not isinstance(kind, type) or not hasattr(kind, "__dataclass_fields__"):
             yield key, field
 
 
-def test_values_types_and_ranges_stand_beside_the_meaning(text):
+def test_a_row_shows_value_meaning_type_and_range(text):
     lines = text.splitlines()
     assert any(line.split() == ["optimizer.lr=0.3", *RATE.split()] for line in lines)
-    padding = next(line for line in lines if "model.padding=symmetric" in line)
-    assert padding.endswith("(symmetric | same)")
+    interval = next(line for line in lines if "schedule.interval=step" in line)
+    assert interval.endswith("(step | epoch)")
 
 
-RATE = "learning rate after the warm-up (number >0)"
+RATE = "learning rate after warm-up (number >0)"
 
 
-def test_every_choice_is_listed_with_what_it_is(text):
+def test_every_choice_is_listed_with_its_description(text):
     files = [path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "hydra"]
-    assert len(files) == 22
+    assert len(files) >= 22
     rows = [line.split(maxsplit=1) for line in text.splitlines() if line.startswith("  ")]
     listed = {row[0]: row[1] for row in rows if len(row) == 2}
     for path in files:
@@ -57,13 +57,13 @@ def test_it_fits_100_columns_in_aligned_rows(text):
     assert all(row[40] != " " for row in rows)
 
 
-def test_a_value_that_has_to_be_given_is_shown_as_such():
-    text = help_text(TrainConfig, Command(Source(CONFIGS, "train"), ["data=folder"]))
+def test_a_missing_value_is_shown_as_question_marks():
+    text = format_help(TrainConfig, Command(Source(CONFIGS, "train"), ["data=folder"]))
     assert "  data.root=??? " in text
 
 
 def test_evals_help_explains_evals_settings():
-    text = help_text(EvalConfig, Command(Source(CONFIGS, "eval"), []))
+    text = format_help(EvalConfig, Command(Source(CONFIGS, "eval"), []))
     for key, _ in settings_of(EvalConfig):
         assert f"  {key}=" in text
     assert "python eval.py checkpoint=" in text

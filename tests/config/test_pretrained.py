@@ -1,4 +1,4 @@
-"""A run that starts from weights has their net and their images, unless it asks for others."""
+"""A run that starts from weights takes their options and preprocessing, unless it sets others."""
 
 import json
 
@@ -9,7 +9,7 @@ import torch
 from mobilenets import create_model, save_model
 from mobilenets.config import TrainConfig
 from mobilenets.config.compose import CONFIGS, Command, Source, compose, explicit_settings
-from mobilenets.config.pretrained import as_overrides, deep_update, settings_from_weights
+from mobilenets.config.pretrained import deep_update, settings_from_weights, to_overrides
 
 PREPROCESSING = {
     "image_size": 96,
@@ -23,24 +23,24 @@ PREPROCESSING = {
 
 @pytest.fixture
 def file(tmp_path):
-    """A file of ours: MobileNetV1 of width 0.25 with TensorFlow's padding, for 96 pixels."""
+    """A weights file of this package: MobileNetV1 0.25, padded as in TensorFlow, for 96 pixels."""
     net = create_model("mobilenet_v1", width_mult=0.25, padding="same", strides="cifar")
     path = tmp_path / "v1.safetensors"
     save_model(net, path, preprocessing=PREPROCESSING)
     return path
 
 
-def said(path, *overrides, searchpath=()):
+def compose_from_weights(path, *overrides, searchpath=()):
     source = Source(CONFIGS, "train", tuple(searchpath))
     command = Command(source, ["model=mobilenet_v1", f"model.weights={path}", *overrides])
     config, omega = compose(TrainConfig, command)
     added = settings_from_weights(config, explicit_settings(omega))
-    again = Command(source, [*command.overrides, *as_overrides(added)])
+    again = Command(source, [*command.overrides, *to_overrides(added)])
     return added, compose(TrainConfig, again).config
 
 
 def test_files_of_images_are_read_as_the_weights_expect(file):
-    added, config = said(file, "data=folder", "data.root=/x")
+    added, config = compose_from_weights(file, "data=folder", "data.root=/x")
     assert added == {
         "data.image_size": 96,
         "data.mean": [0.5],
@@ -55,30 +55,30 @@ def test_files_of_images_are_read_as_the_weights_expect(file):
     assert config.model.num_classes is None, "the data's"
 
 
-def test_what_the_command_line_asks_for_stays(file):
+def test_the_command_line_has_precedence(file):
     asked = ["data=folder", "data.root=/x", "data.image_size=64", "model.padding=symmetric"]
-    added, config = said(file, *asked)
+    added, config = compose_from_weights(file, *asked)
     assert not {"data.image_size", "model.padding", "model.strides"} & set(added)
     assert (config.data.image_size, config.model.padding) == (64, "symmetric")
 
 
 def test_images_in_memory_keep_their_size_and_the_strides_for_it(file):
-    added, config = said(file, "data=cifar10", "data.root=/x")
+    added, config = compose_from_weights(file, "data=cifar10", "data.root=/x")
     assert set(added) == {
         "data.mean", "data.std", "data.interpolation", "model.width_mult", "model.padding"
     }  # fmt: skip
     assert (config.data.image_size, config.model.strides) == (32, "cifar")
 
 
-def test_grey_images_get_the_average_of_the_colours(tmp_path):
+def test_grey_images_get_the_mean_over_the_colours(tmp_path):
     net = create_model("mobilenet_v1", width_mult=0.25)
     mean = [0.2, 0.3, 0.4]
     save_model(net, tmp_path / "v1.safetensors", preprocessing={**PREPROCESSING, "mean": mean})
-    _, config = said(tmp_path / "v1.safetensors", "data=digits")
+    _, config = compose_from_weights(tmp_path / "v1.safetensors", "data=digits")
     assert config.data.mean == pytest.approx([0.3])
 
 
-def test_what_an_experiment_asks_for_stays(file, tmp_path):
+def test_an_experiment_has_precedence(file, tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
         "# @package _global_\n"
@@ -86,21 +86,21 @@ def test_what_an_experiment_asks_for_stays(file, tmp_path):
         "data:\n  root: /x\n  image_size: 128\nmodel:\n  dropout: 0.5\n"
     )
     search = [f"hydra.searchpath=[file://{tmp_path}]"]
-    added, config = said(file, "experiment=mine", searchpath=search)
+    added, config = compose_from_weights(file, "experiment=mine", searchpath=search)
     assert (config.data.image_size, config.model.dropout) == (128, 0.5)
     assert "data.image_size" not in added and added["data.crop_pct"] == 0.9
 
 
-def test_foreign_weights_bring_what_their_names_tell(tmp_path):
+def test_weights_of_other_zoos_determine_what_their_names_show(tmp_path):
     torch.save(timm.create_model("mobilenetv1_100h").state_dict(), tmp_path / "h.pth")
-    added, config = said(tmp_path / "h.pth", "data=folder", "data.root=/x")
+    added, config = compose_from_weights(tmp_path / "h.pth", "data=folder", "data.root=/x")
     assert config.model.head_channels == 1024
     assert (added["data.mean"], added["data.interpolation"]) == ([0.5], "bicubic")
     assert config.model.strides == "imagenet"
 
 
-def test_weights_of_the_other_net_leave_the_options_of_this_one(file):
-    added, config = said(file, "model=mobilenet_v2", "data=folder", "data.root=/x")
+def test_weights_of_another_net_do_not_change_the_nets_options(file):
+    added, config = compose_from_weights(file, "model=mobilenet_v2", "data=folder", "data.root=/x")
     assert not [key for key in added if key.startswith("model.")]
     assert config.model.width_mult == 1.0
 
@@ -108,15 +108,15 @@ def test_weights_of_the_other_net_leave_the_options_of_this_one(file):
 def test_every_value_survives_the_command_line():
     values = {"model.stages": [[1, 16, 1, 1]], "model.bn_eps": 1e-5, "model.padding": "same",
               "model.head_channels": None, "data.mean": [0.5]}  # fmt: skip
-    assert json.loads(as_overrides(values)[1].partition("=")[2]) == 1e-5
+    assert json.loads(to_overrides(values)[1].partition("=")[2]) == 1e-5
     config = compose(
         TrainConfig,
-        Command(Source(CONFIGS, "train"), as_overrides({**values, "model.shallow": False})[1:]),
+        Command(Source(CONFIGS, "train"), to_overrides({**values, "model.shallow": False})[1:]),
     ).config
     assert (config.model.bn_eps, config.model.padding) == (1e-5, "same")
 
 
-def test_values_are_laid_over_others_without_changing_them():
+def test_deep_update_leaves_its_argument_alone():
     values = {"model": {"width_mult": 1.0, "dropout": 0.1}}
     assert deep_update(values, {"model.width_mult": 0.5}) == {
         "model": {"width_mult": 0.5, "dropout": 0.1}

@@ -3,8 +3,9 @@ import copy
 import pytest
 from omegaconf import OmegaConf
 
-from mobilenets.config import ConfigError, TrainConfig, to_dict, train_config
+from mobilenets.config import ConfigError, TrainConfig, restore_config, to_dict
 from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.groups import CHOICES, DataConfig
 from mobilenets.config.saved import fill_missing
 
 
@@ -18,7 +19,7 @@ def values():
 
 
 def without(values, *keys):
-    """A copy of nested values that lacks these dotted keys."""
+    """Return a copy of nested values without these dotted keys."""
     values = copy.deepcopy(values)
     for key in keys:
         *sections, name = key.split(".")
@@ -30,9 +31,9 @@ def without(values, *keys):
 
 
 def problem(values):
-    """The first, in brackets, and how many more there are."""
-    with pytest.raises(ConfigError, match="one of another version") as error:
-        train_config(values)
+    """Return the first problem, and how many more there are."""
+    with pytest.raises(ConfigError, match="that of another version") as error:
+        restore_config(values)
     (sentence,) = error.value.problems
     return sentence.partition("(")[2].rpartition("): use that version")[0]
 
@@ -41,39 +42,55 @@ def test_a_config_that_lacks_nothing_stays_as_it_is(values):
     assert fill_missing(values) == values
 
 
-def test_what_came_after_a_config_has_todays_value_of_the_choice_that_was_made(values):
+def test_settings_that_were_added_since_have_the_values_of_the_runs_choices(values):
     lacks = ("model.freeze", "hardware", "data.augment.color_jitter", "trainer.profiler")
     lacks += ("model.stages", "optimizer.betas", "optimizer.lr", "ema_decay")
     old = without(values, *lacks)
     saved = copy.deepcopy(old)
-    assert to_dict(train_config(saved)) == values
+    assert to_dict(restore_config(saved)) == values
     assert saved == old, "the argument is left alone"
 
 
 def test_the_values_are_those_of_the_yaml_files(values):
     yaml = OmegaConf.load(CONFIGS / "optimizer" / "adamw.yaml")
-    assert train_config(without(values, "optimizer.lr")).optimizer.lr == yaml.lr
+    assert restore_config(without(values, "optimizer.lr")).optimizer.lr == yaml.lr
     assert yaml.lr != OmegaConf.load(CONFIGS / "optimizer" / "sgd.yaml").lr
 
 
-def test_what_follows_from_another_setting_follows_from_that_of_the_run(values):
+def test_a_default_that_refers_to_another_setting_takes_the_runs_value(values):
     assert OmegaConf.load(CONFIGS / "data" / "cifar10.yaml").strides == "cifar"
-    assert train_config(without(values, "model.strides")).model.strides == "imagenet"
+    assert restore_config(without(values, "model.strides")).model.strides == "imagenet"
 
 
-def test_what_is_no_setting_today_is_named_as_ever(values):
+def test_settings_that_were_removed_since_are_dropped(values):
+    today = copy.deepcopy(values)
+    values["trainer"] |= {"limit_predict_batches": None, "enable_autolog_hparams": True}
+    values["trainer"]["barebones"] = False
+    values["data"]["num_workers"] = 0
+    saved = copy.deepcopy(values)
+    assert to_dict(restore_config(values)) == today
+    assert values == saved, "the argument is left alone"
+
+
+def test_images_in_files_keep_their_number_of_workers():
+    command = Command(Source(CONFIGS, "train"), ["data=folder", "data.root=/a"])
+    values = to_dict(compose(TrainConfig, command).config)
+    values["data"]["num_workers"] = 3
+    assert restore_config(values).data.num_workers == 3
+
+
+def test_unknown_settings_are_reported(values):
     values["model"]["widht_mult"] = values["model"].pop("width_mult")
     values["colour"] = 1
     values["data"]["augment"] = None
     assert problem(values) == "colour: there is no such setting; --help lists all, and 2 more"
 
 
-def test_a_choice_and_what_has_no_default_are_still_needed(values):
+def test_choices_and_values_without_a_default_are_required(values):
     assert problem(without(values, "model")) == "model: needs a value"
     values["data"] = {"name": "folder"}
     assert problem(values) == "data.root: needs a value, e.g. data.root=/data/flowers"
     values["data"]["name"] = "imagenet21k"
     assert problem(values) == (
-        "data.name: unknown; did you mean imagenet? Choices: digits, cifar10, "
-        "cifar100, folder, imagenet, fake"
+        f"data.name: unknown; did you mean imagenet? Choices: {', '.join(CHOICES[DataConfig])}"
     )

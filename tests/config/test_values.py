@@ -2,7 +2,7 @@ from typing import Literal
 
 import pytest
 
-from mobilenets.config.values import coerce, noun
+from mobilenets.config.values import coerce, describe_type
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from mobilenets.config.values import coerce, noun
         (bool | int, True, True),
     ],
 )
-def test_a_value_of_the_right_type_is_taken(kind, value, result):
+def test_a_value_of_the_right_type_is_accepted(kind, value, result):
     taken = coerce(kind, value, {})
     assert taken == result
     assert type(taken) is type(result)
@@ -28,11 +28,11 @@ def test_a_value_of_the_right_type_is_taken(kind, value, result):
     ("kind", "value", "sentence"),
     [
         (float, "abc", "'abc' is not a number"),
-        (int, 2.5, "2.5 is not a whole number"),
-        (int, True, "true is not a whole number"),
+        (int, 2.5, "2.5 is not an integer"),
+        (int, True, "true is not an integer"),
         (float, None, "null is not a number"),
         (bool, 1, "1 is not true or false"),
-        (str | None, True, "true is not a text or null"),
+        (str | None, True, "true is not a string or null"),
         (list[float], 0.5, "0.5 is not a list of numbers"),
         (list[float], [0.5, "x"], "'x' is not a number"),
         (Literal["symmetric", "same"], "sam", "'sam' is not symmetric or same; did you mean same?"),
@@ -40,11 +40,11 @@ def test_a_value_of_the_right_type_is_taken(kind, value, result):
         (
             Literal["imagenet", "cifar"] | list[int],
             "cifr",
-            "'cifr' is not imagenet, cifar or a list of whole numbers; did you mean cifar?",
+            "'cifr' is not imagenet, cifar or a list of integers; did you mean cifar?",
         ),
     ],
 )
-def test_a_value_of_another_type_is_refused_in_words(kind, value, sentence):
+def test_a_value_of_another_type_is_rejected_with_the_types_name(kind, value, sentence):
     with pytest.raises(ValueError) as error:
         coerce(kind, value, {})
     assert str(error.value) == sentence
@@ -59,7 +59,7 @@ def test_a_value_of_another_type_is_refused_in_words(kind, value, sentence):
         (float("inf"), {}, "inf is out of range (finite)"),
     ],
 )
-def test_a_number_out_of_range_is_refused_with_the_range(value, rules, sentence):
+def test_a_number_out_of_range_is_rejected_with_the_range(value, rules, sentence):
     with pytest.raises(ValueError) as error:
         coerce(float, value, rules)
     assert str(error.value) == sentence
@@ -70,9 +70,9 @@ def test_ranges_and_lengths_hold_for_lists():
     assert coerce(list[float], [1, 2], rules) == [1.0, 2.0]
     with pytest.raises(ValueError, match=r"^0 is out of range \(above 0\)$"):
         coerce(list[float], [0, 2], rules)
-    with pytest.raises(ValueError, match=r"^has 3 values, and 2 are needed$"):
+    with pytest.raises(ValueError, match=r"^has 3 values but needs 2$"):
         coerce(list[float], [1, 2, 3], rules)
 
 
-def test_nested_lists_are_named():
-    assert noun(list[list[int]]) == "a list of lists of whole numbers"
+def test_nested_lists_have_names():
+    assert describe_type(list[list[int]]) == "a list of lists of integers"
