@@ -1,7 +1,7 @@
-"""Write files whole: under a temporary name beside the target, then renamed into place.
+"""Atomic writes: to a partial file beside the target, which is then renamed.
 
-Whenever the process is killed or the disk is full, a reader finds the old file or the new one,
-never a part of either.
+Even if the process is killed or the disk is full, a reader finds the complete old file or the
+complete new one.
 """
 
 import json
@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-PARTIAL = ".part"  # the end of a temporary name; it begins with a dot
+PARTIAL = ".part"  # suffix of the hidden partial files
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what is written there becomes `path`.
+    """Yield a partial path beside `path`; the file or folder written there replaces `path`.
 
-    The file or folder is flushed to the disk before it is renamed. If the block raises, it is
-    removed and `path` stays as it was. Several processes may write the same `path` at once.
+    It is flushed to the disk before it is renamed. If the block raises an error, it is removed, and
+    `path` is unchanged. Several processes may write the same `path` at once. If the old or the new
+    `path` is a folder, the old one is removed just before the rename.
 
     Raises:
         OSError: the disk is full, or `path` can't be replaced.
@@ -30,7 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield partial
         sync(partial)
-        if path.is_dir():
+        if path.is_dir() or partial.is_dir():
             remove(path)
         partial.replace(path)
         _fsync(path.parent)
@@ -40,9 +41,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_files(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder inside `folder`; all that is in it at the end moves into `folder`.
+    """Yield an empty folder whose content moves to `folder` at the end of the block.
 
-    If the block raises, nothing moves. Files and folders of the same names are replaced.
+    Files and folders of the same names are replaced. If the block raises an error, nothing moves.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scratch = folder / f".{uuid4().hex[:8]}{PARTIAL}"
@@ -57,18 +58,18 @@ def atomic_files(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    """Write a text file in UTF-8, completely or not at all."""
     with atomic_path(path) as partial:
         partial.write_text(text, "utf-8")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file for people: indented, whole or not at all."""
+    """Write an indented JSON file, completely or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it, if it is there."""
+    """Remove a file, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -76,20 +77,20 @@ def remove(path: Path) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed processes left half written in `folder`."""
+    """Remove the partial files that killed processes left in `folder`."""
     for path in folder.glob(f".*{PARTIAL}"):
         remove(path)
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or a folder with all that is in it, to the disk."""
+    """Flush a file, or a folder with its content, to the disk."""
     for child in path.rglob("*") if path.is_dir() else ():
         _fsync(child)
     _fsync(path)
 
 
 def _fsync(path: Path) -> None:
-    """Flush a file's content, or the names in a folder."""
+    """Flush the content of a file, or the names in a folder."""
     if path.is_dir() and os.name == "nt":  # Windows can't flush a folder
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

@@ -1,16 +1,17 @@
-"""ImageNet, or any tree with a folder for each class -> shards of small images.
+"""Packs ImageNet, or any class-per-folder tree of images, into shards of small images.
 
     python scripts/prepare_imagenet.py /data/imagenet /data/imagenet_256
     python train.py model=mobilenet_v2 data=imagenet data.root=/data/imagenet_256
 
-Large photographs are decoded and reduced anew in every epoch; this does it once. SOURCE is what
-data=imagenet or data=folder reads. DEST then stands for it, with the same classes, splits, order
-and augmentation: plain tar files and their index, shards.json. The short side of an image becomes
---short-side pixels (none is enlarged); images are turned upright and stay grey or RGB.
+A run decodes and resizes large photographs in every epoch; this script does it once. SOURCE is a
+folder that data=imagenet or data=folder reads. DEST can replace it, with the same classes, splits,
+order and augmentation. It contains plain tar files and their index, shards.json. Images whose short
+side is longer than --short-side pixels are reduced to that; all are turned upright, and stay grey
+or RGB.
 
-Every image is decoded and checked. Bad ones are listed at the end, and there is no index unless
-they are left out with --skip-bad. When it was stopped or failed, the same command goes on after the
-last whole shard, to the same bytes.
+Every image is decoded and checked. Bad ones are listed at the end, and the index is not written
+unless --skip-bad leaves them out. If the script is stopped or fails, the same command resumes after
+the last complete shard and makes the same bytes.
 
 At quality 95 a photograph takes 36 kB (all of ImageNet 48 GB) and its pixels change by 2 of 255 on
 average; at 90 it takes 26 kB, and they change by 2.5.
@@ -29,7 +30,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mobilenets.console import OneLineParser, progress
+from mobilenets import console
+from mobilenets.atomic import remove_partial_files
+from mobilenets.console import label_lines
+from mobilenets.cpus import num_cpus
 from mobilenets.data.decode import ImageFileError, read_file
 from mobilenets.data.folder import Tree, find_trees
 from mobilenets.data.shards import (
@@ -42,38 +46,39 @@ from mobilenets.data.shards import (
     write_shard,
 )
 
-OURS = re.compile(r"(shard-\d{5,}\.(tar|json)|shards\.json)(\.part)?")
+FILE = r"(shard-\d{5,}\.(tar|json)|shards\.json)"
+OURS = re.compile(rf"{FILE}(\.part)?|\.{FILE}\.[0-9a-f]{{8}}\.part")  # earlier versions: FILE.part
 BYTES_PER_PIXEL = 0.43  # of photographs at quality 95
 ASPECT_RATIO = 4 / 3
 
 
 @dataclass
 class Folder:
-    """A folder of shards that is to be made, and what is there of it."""
+    """A folder of shards to make, with those that exist already."""
 
     source: Path
     dest: Path
-    parts: list[list[str]]  # the names of the images of each shard
-    digests: list[str]  # what each shard is to be made of
-    shards: dict[int, Shard]  # those that are whole
+    parts: list[list[str]]  # names of the images in each shard
+    digests: list[str]  # digest of the files that each shard is made from
+    shards: dict[int, Shard]  # the complete ones
 
     @property
     def missing(self) -> list[int]:
-        """The numbers of the shards that are still to be made."""
+        """The numbers of the shards still to be made."""
         return [number for number in range(len(self.parts)) if number not in self.shards]
 
     @property
     def left_out(self) -> list[str]:
-        """What is wrong with each bad image."""
+        """The problem of each bad image."""
         shards = [self.shards[number] for number in sorted(self.shards)]
         return [problem for shard in shards for problem in shard.left_out.values()]
 
 
 class ShrunkImages(Dataset[tuple[Tensor, str]]):
-    """Image files made small: (JPEG, "") each, or (nothing, what is wrong with the file).
+    """Shrunk image files: each is (JPEG, "") or, if the file is bad, (empty, problem).
 
-    The JPEG is a uint8 tensor, which travels in shared memory: bytes would fill the pipe, and keep
-    workers waiting for ever when this process is killed.
+    The JPEG is a uint8 tensor, because tensors travel in shared memory. Bytes would fill the pipe,
+    and workers would wait forever if this process were killed.
     """
 
     def __init__(self, paths: Sequence[str], short_side: int, quality: int):
@@ -95,21 +100,22 @@ class ShrunkImages(Dataset[tuple[Tensor, str]]):
 
 
 def plan(tree: Tree, dest: Path, options: dict[str, Any]) -> Folder:
-    """Deal the images of a tree out to shards, and see which of these are there already."""
+    """Divide the images of a tree into shards, and find those that exist already."""
     if (tree.root / INDEX).exists():
-        raise ValueError(f"{tree.root} holds shards: give the tree that they were made of")
+        raise ValueError(f"{tree.root} contains shards: give the tree that they were made from")
     names = [name for paths in tree.paths.values() for name in paths]
     step = options["images_per_shard"]
     parts = [names[start : start + step] for start in range(0, len(names), step)]
-    folder = Folder(tree.root, dest, parts, [digest(tree.root, part) for part in parts], {})
+    digests = [digest_files(tree.root, part) for part in parts]
+    folder = Folder(tree.root, dest, parts, digests, {})
     dest.mkdir(parents=True, exist_ok=True)
-    if strange := sorted(path.name for path in dest.iterdir() if not OURS.fullmatch(path.name)):
-        raise ValueError(f"{dest} holds other things ({strange[0]}): choose an empty folder")
+    if others := sorted(path.name for path in dest.iterdir() if not OURS.fullmatch(path.name)):
+        raise ValueError(f"{dest} contains other files ({others[0]}): choose an empty folder")
     found = find_shards(dest)
     for number, (found_options, shard) in found.items():
         if found_options != options:
             raise ValueError(
-                f"{dest} holds shards made with {describe(found_options)}, not with "
+                f"{dest} contains shards made with {describe(found_options)}, not with "
                 f"{describe(options)}: give the same options, or choose an empty folder"
             )
         if number < len(parts) and shard.source == folder.digests[number]:
@@ -118,14 +124,15 @@ def plan(tree: Tree, dest: Path, options: dict[str, Any]) -> Folder:
                 folder.shards[number] = shard
     if (dest / INDEX).exists() and (folder.missing or len(found) > len(parts)):
         raise ValueError(
-            f"{dest} is finished, but {tree.root} has changed since, or shards are damaged: delete "
-            f"{dest} to make it anew"
+            f"{dest} is complete, but {tree.root} has changed since, or shards are damaged: delete "
+            f"{dest} to make it again"
         )
+    remove_partial_files(dest)
     return folder
 
 
-def digest(root: Path, names: Sequence[str]) -> str:
-    """Sum up which files these are: names, sizes and times of change."""
+def digest_files(root: Path, names: Sequence[str]) -> str:
+    """Return a digest of the names, sizes and modification times of files."""
     summary = blake2b(digest_size=16)
     for name in names:
         status = os.stat(f"{root}/{name}")  # noqa: PTH116  (a Path takes longer than the call)
@@ -134,7 +141,7 @@ def digest(root: Path, names: Sequence[str]) -> str:
 
 
 def find_shards(dest: Path) -> dict[int, tuple[dict[str, Any], Shard]]:
-    """Read the index, or else what a stopped run left: {number: (options, shard)}."""
+    """Find the shards of a complete or a stopped run: {number: (options, shard)}."""
     if (dest / INDEX).exists():
         options, shards = read_index(dest / INDEX)
         return {number: (options, shard) for number, shard in enumerate(shards)}
@@ -146,30 +153,30 @@ def find_shards(dest: Path) -> dict[int, tuple[dict[str, Any], Shard]]:
 
 
 def describe(options: dict[str, Any]) -> str:
-    """Options in words: "short_side 256, quality 95, images_per_shard 13303"."""
+    """Format options: "short_side 256, quality 95, images_per_shard 13303"."""
     return ", ".join(f"{name} {value}" for name, value in options.items())
 
 
 def make_shards(folders: Sequence[Folder], options: dict[str, Any], num_workers: int) -> None:
-    """Make the shards that are missing, each whole before the next."""
+    """Make the missing shards, one after the other."""
     missing = [(folder, number) for folder in folders for number in folder.missing]
     if not missing:
         return
     paths = [str(folder.source / name) for folder, n in missing for name in folder.parts[n]]
     images = ShrunkImages(paths, options["short_side"], options["quality"])
-    several = num_workers > 1
+    parallel = num_workers > 1
     loader = DataLoader(
         images,
         batch_size=None,
-        num_workers=num_workers if several else 0,
-        prefetch_factor=8 if several else None,
+        num_workers=num_workers if parallel else 0,
+        prefetch_factor=8 if parallel else None,
         collate_fn=tuple,
     )
-    results = iter(loader)  # processes start here, before the progress bar starts a thread
-    with progress(len(paths)) as advance:
+    results = iter(loader)  # starts the workers before the progress bar starts a thread
+    with console.progress(len(paths)) as advance:
         for folder, number in missing:
             left_out: dict[str, str] = {}
-            good = sift(folder.parts[number], results, left_out, advance)
+            good = take_good(folder.parts[number], results, left_out, advance)
             path = shard_path(folder.dest, number)
             shard = write_shard(path, good)
             shard.source, shard.left_out = folder.digests[number], left_out
@@ -177,13 +184,13 @@ def make_shards(folders: Sequence[Folder], options: dict[str, Any], num_workers:
             folder.shards[number] = shard
 
 
-def sift(
+def take_good(
     names: Sequence[str],
     results: Iterator[tuple[Tensor, str]],
     left_out: dict[str, str],
     advance: Callable[[], None],
 ) -> Iterator[tuple[str, bytes]]:
-    """Take the next results, one for each name: yield the good ones, note the bad ones."""
+    """Take a result for each name; yield good images, and add problems to `left_out`."""
     for name in names:
         data, problem = next(results)
         if problem:
@@ -194,14 +201,13 @@ def sift(
 
 
 def finish(folder: Folder, options: dict[str, Any]) -> None:
-    """Write the index, and remove what it makes superfluous."""
+    """Write the index, and remove all files that are not needed any more."""
     shards = [folder.shards[number] for number in range(len(folder.parts))]
     classes = [{name.partition("/")[0] for name in part} for part in folder.parts]
     kept = {name.partition("/")[0] for shard in shards for name in shard.names}
     if lost := sorted(set().union(*classes) - kept):
         raise ValueError(
-            f"{folder.source / lost[0]} has no image that can be read: replace them, or remove "
-            "the class"
+            f"{folder.source / lost[0]} has no valid image: replace them, or remove the class"
         )
     write_index(folder.dest / INDEX, options, shards)
     needed = {INDEX, *(shard_path(folder.dest, number).name for number in range(len(shards)))}
@@ -210,21 +216,20 @@ def finish(folder: Folder, options: dict[str, Any]) -> None:
             path.unlink()
     num_images = sum(len(shard.names) for shard in shards)
     megabytes = sum(shard.bytes for shard in shards) / 1e6
-    print(
-        f"ready   {folder.dest}: {num_images:,} images of {len(kept):,} classes, "
-        f"{megabytes:,.1f} MB, {len(folder.left_out):,} left out"
-    )
+    images = f"{num_images:,} images of {len(kept):,} classes"
+    left_out = f"{len(folder.left_out):,} left out"
+    print(label_lines("ready", f"{folder.dest}: {images}, {megabytes:,.1f} MB, {left_out}"))
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Do what the command line says."""
+    """Make the shards of all splits."""
     source, dest = Path(args.source).expanduser(), Path(args.dest).expanduser()
-    ends = source.resolve(), dest.resolve()
-    if ends[0].is_relative_to(ends[1]) or ends[1].is_relative_to(ends[0]):
-        raise ValueError(f"{source} and {dest} lie within each other: choose another folder")
+    inner, outer = source.resolve(), dest.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise ValueError(f"{source} and {dest} must not contain each other: choose another folder")
     trees, notes = find_trees(args.source)
     for note in notes:
-        print(f"note    {note}")
+        print(label_lines("note", note))
     image_bytes = BYTES_PER_PIXEL * ASPECT_RATIO * args.short_side**2
     options = {
         "short_side": args.short_side,
@@ -232,80 +237,69 @@ def prepare(args: argparse.Namespace) -> None:
         "images_per_shard": max(1, round(args.shard_size * 1e6 / image_bytes)),
     }
     folders = [plan(tree, dest / tree.root.relative_to(source), options) for tree in trees.values()]
-    if whole := sum(len(folder.shards) for folder in folders):
-        wanted = sum(len(folder.parts) for folder in folders)
-        print(f"there   {whole:,} of {wanted:,} shards are whole already")
+    if done := sum(len(folder.shards) for folder in folders):
+        total = sum(len(folder.parts) for folder in folders)
+        print(label_lines("resume", f"{done:,} of {total:,} shards are complete"))
     make_shards(folders, options, args.workers)
     problems = [problem for folder in folders for problem in folder.left_out]
     for problem in problems:
-        print(f"bad     {problem.encode('utf-8', 'backslashreplace').decode()}")
+        print(label_lines("bad", problem))
     if problems and not args.skip_bad:
         raise ValueError(
-            f"there is no index yet, as images can't be read ({len(problems):,}): replace them, or "
-            "leave them out with --skip-bad, and start again"
+            f"the index was not written because of bad images ({len(problems):,}): replace them, "
+            "or leave them out with --skip-bad, and run the command again"
         )
     for folder in folders:
         finish(folder, options)
 
 
-def make_parser() -> OneLineParser:
-    """The command line."""
-    parser = OneLineParser(
+def make_parser() -> console.OneLineParser:
+    """Return the parser of the command line."""
+    parser = console.OneLineParser(
         prog="prepare_imagenet.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    count = console.number(int, above=0)
     parser.add_argument("source", metavar="SOURCE", help="folder of train/ and val/, or of classes")
     parser.add_argument("dest", metavar="DEST", help="folder of the shards")
     parser.add_argument(
         "--short-side",
-        type=positive,
+        type=count,
         default=256,
         metavar="PIXELS",
         help="at least data.image_size / data.crop_pct (default: 256)",
     )
     parser.add_argument(
-        "--quality", type=quality, default=95, metavar="1..100", help="of the JPEGs (default: 95)"
+        "--quality",
+        type=console.number(int, at_least=1, at_most=100),
+        default=95,
+        metavar="1..100",
+        help="of the JPEGs (default: 95)",
     )
     parser.add_argument(
-        "--workers", type=positive, default=num_cores(), metavar="N", help="processes (all cores)"
+        "--workers",
+        type=count,
+        default=num_cpus(),
+        metavar="N",
+        help="processes (default: one per CPU)",
     )
     parser.add_argument(
         "--shard-size",
-        type=positive,
+        type=count,
         default=500,
         metavar="MB",
-        help="of a shard of photographs at quality 95, about (default: 500)",
+        help="approximate size of a shard of photographs at quality 95 (default: 500)",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="leave images out that are bad")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out bad images")
     return parser
 
 
-def positive(text: str) -> int:
-    """A whole number above 0 from the command line."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def quality(text: str) -> int:
-    """A JPEG quality from the command line."""
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a quality from 1 to 100")
-    return int(text)
-
-
-def num_cores() -> int:
-    """The processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    """Make the shards that the command line asks for."""
+    """Make shards as the command line says."""
     parser = make_parser()
     args = parser.parse_args(argv)
+    console.escape_stdout()
     try:
         prepare(args)
     except OSError as error:
@@ -314,7 +308,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError as error:
         parser.exit(1, f"error: {error}\n")
     except KeyboardInterrupt:
-        parser.exit(130, "stopped: the same command goes on after the last whole shard\n")
+        parser.exit(130, "stopped: the same command resumes after the last complete shard\n")
 
 
 if __name__ == "__main__":

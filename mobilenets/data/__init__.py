@@ -1,4 +1,4 @@
-"""Image data: where it comes from, how it is split, ordered, augmented and normalised."""
+"""Image data: sources, splits, order, augmentation and normalisation."""
 
 from mobilenets.data.augment import Mixing
 from mobilenets.data.batch import Batch

@@ -1,4 +1,4 @@
-"""What travels from a data set to the net."""
+"""The batch that travels from a data set to the net."""
 
 from typing import NamedTuple
 
@@ -6,18 +6,18 @@ import numpy as np
 from torch import Tensor
 
 BatchKey = tuple[int, np.ndarray]
-"""What `BatchOrder` yields and a set is indexed with: (epoch, indices)."""
+"""(epoch, indices): the key that `BatchOrder` yields and that indexes a data set."""
 
 
 class Batch(NamedTuple):
     """One batch of labelled images.
 
-    A loader yields `images` as uint8; `ImageDataModule.on_after_batch_transfer` turns them, on the
-    device, into normalised float32.
+    A loader yields `images` as uint8; `ImageDataModule.on_after_batch_transfer` turns them into
+    normalised float32 on the device.
     """
 
     images: Tensor  # (N, C, H, W), channels_last memory format
-    labels: Tensor  # (N,) int64, the class indices
-    indices: Tensor  # (N,) int64, each sample's number within its split
-    epoch: int  # the epoch whose augmentation applies, -1 = not augmented
-    skipped: tuple[str, ...] = ()  # what is wrong with each image that was left out
+    labels: Tensor  # (N,) int64, class indices
+    indices: Tensor  # (N,) int64, positions within the split
+    epoch: int  # the epoch whose augmentation applies; -1 = none
+    skipped: tuple[str, ...] = ()  # a sentence for each bad image that was left out

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100, from the official python archives.
 
-The archive is read from the folder or from inside the .tar.gz, its checksums are verified, and its
-pickles can build nothing but arrays, lists, dicts, strings and numbers.
+An archive is read from its folder or from inside the .tar.gz, and its checksums are verified. Its
+pickles can create nothing but arrays, lists, dicts, strings and numbers.
 
 Reference: Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
 """
@@ -21,20 +21,20 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from mobilenets.data.memory import RawSplit
-from mobilenets.download import download as fetch
+from mobilenets.download import download
 
 
 class _Layout(NamedTuple):
-    """How an archive is laid out; the lists hold (file, md5)."""
+    """The layout of an archive; the lists hold [file, md5]."""
 
     url: str
-    archive: str  # the name of the .tar.gz
+    archive: str  # name of the .tar.gz
     archive_md5: str
-    archive_sha256: str  # torchvision knows the weaker sum only
-    folder: str  # the folder within it
+    archive_sha256: str  # torchvision has only the weaker md5
+    folder: str  # name of the folder in the archive
     train: list[list[str]]
     test: list[list[str]]
-    meta: str  # the file with the class names
+    meta: str  # name of the file with the class names
     labels_key: str
     names_key: str
 
@@ -43,7 +43,7 @@ class _Layout(NamedTuple):
         return dict(self.train + self.test)
 
     @classmethod
-    def of(cls, official: type[CIFAR10], labels_key: str, sha256: str) -> "_Layout":
+    def from_torchvision(cls, official: type[CIFAR10], labels_key: str, sha256: str) -> "_Layout":
         return cls(
             url=official.url,
             archive=official.filename,
@@ -58,15 +58,17 @@ class _Layout(NamedTuple):
         )
 
 
-# Of an archive: the two have up to 170 MB, unpack to 186 MB, and the largest member has 155 MB.
-MAX_ARCHIVE, MAX_MEMBER, MAX_UNPACKED, MAX_MEMBERS = 1 << 28, 1 << 28, 1 << 29, 100
+# Limits in bytes; the official archives have up to 170 MB, and unpack to 186 MB, with a largest
+# member of 155 MB.
+MAX_ARCHIVE, MAX_MEMBER, MAX_UNPACKED = 1 << 28, 1 << 28, 1 << 29
+MAX_MEMBERS = 100
 LAYOUTS = {
-    "cifar10": _Layout.of(
+    "cifar10": _Layout.from_torchvision(
         CIFAR10,
         labels_key="labels",
         sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     ),
-    "cifar100": _Layout.of(
+    "cifar100": _Layout.from_torchvision(
         CIFAR100,
         labels_key="fine_labels",
         sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
@@ -80,17 +82,16 @@ def read_cifar10(
     """Read CIFAR-10: 50,000 training and 10,000 test images, 32x32, 10 classes.
 
     Args:
-        root: The folder with the batches, the folder above it, the .tar.gz, or the folder that
-            has it.
-        download: Fetch the .tar.gz into `root` when there is nothing.
-        verify: Insist on the official checksums.
-        class_names: What the classes are called; checked against the archive's list.
+        root: the folder of batches, the .tar.gz, or the folder that contains one of them.
+        download: download the .tar.gz to `root` if it is missing.
+        verify: check the official checksums.
+        class_names: names of the classes, which must equal those in the archive; None takes those.
 
     Returns:
         {"train": ..., "test": ...} and the class names.
 
     Raises:
-        ValueError: The archive is missing, damaged or another one.
+        ValueError: the archive is missing, damaged or a different one.
     """
     return _read(LAYOUTS["cifar10"], Path(root).expanduser(), download, verify, class_names)
 
@@ -108,32 +109,32 @@ def read_cifar100(
 def _read(
     layout: _Layout, root: Path, download: bool, verify: bool, class_names: Sequence[str] | None
 ) -> tuple[dict[str, RawSplit], list[str]]:
-    place = _find(layout, root)
-    if place is None:
-        place = _obtain(layout, root, download)
-    contents = (_folder_files if place.is_dir() else _archive_files)(layout, place, verify)
-    files = {name: _unpickle(place, name, content) for name, content in contents}
+    source = _find(layout, root)
+    if source is None:
+        source = _download(layout, root, download)
+    contents = (_read_folder if source.is_dir() else _read_archive)(layout, source, verify)
+    files = {name: _unpickle(source, name, content) for name, content in contents}
     if missing := [name for name in layout.md5 if name not in files]:
         raise ValueError(
-            f"{place} holds no {missing[0]}: get {layout.archive} again from {layout.url}, or "
-            "remove what is there, to have it downloaded"
+            f"{source} has no {missing[0]}: download {layout.archive} again from {layout.url}, or "
+            "delete what is there and set data.download=true"
         )
     splits = {
-        split: _join([_images(layout, place, name, files.pop(name)) for name, _ in listed])
-        for split, listed in (("train", layout.train), ("test", layout.test))
+        split: _concat([_parse(layout, source, name, files.pop(name)) for name, _ in batches])
+        for split, batches in (("train", layout.train), ("test", layout.test))
     }
-    names = _class_names(layout, place, files.get(layout.meta), class_names)
+    names = _read_class_names(layout, source, files.get(layout.meta), class_names)
     largest = max(int(split.labels.max()) for split in splits.values())
     if largest >= len(names):
         raise ValueError(
-            f"{place} has labels up to {largest}, but {len(names)} class names: one for each "
-            "label is needed (the archive's own with data.class_names=null)"
+            f"{source} has labels up to {largest}, but there are {len(names)} class names: give "
+            "one per label, or set data.class_names=null to use the archive's"
         )
     return splits, names
 
 
 def _find(layout: _Layout, root: Path) -> Path | None:
-    """Find the folder of batches, or the archive, at or below `root`."""
+    """Return the folder of batches or the archive, at `root` or directly below it."""
     if root.is_file():
         return root
     for folder in (root, root / layout.folder):
@@ -143,14 +144,14 @@ def _find(layout: _Layout, root: Path) -> Path | None:
     return archive if archive.is_file() else None
 
 
-def _obtain(layout: _Layout, root: Path, download: bool) -> Path:
-    """Download the archive into `root`; it gets its name only when it is complete."""
+def _download(layout: _Layout, root: Path, allowed: bool) -> Path:
+    """Download the archive to `root` and return its path."""
     target = root if root.name.endswith(".tar.gz") else root / layout.archive
-    by_hand = f"download {layout.url} and put it there, or set data.root to where you have it"
-    if not download:
+    by_hand = f"download {layout.url} to that path, or set data.root to where you have it"
+    if not allowed:
         raise ValueError(f"{target} is missing: {by_hand}, or set data.download=true")
     try:
-        fetch(layout.url, target, layout.archive_sha256, MAX_ARCHIVE)
+        download(layout.url, target, layout.archive_sha256, MAX_ARCHIVE)
     except (OSError, HTTPException, ValueError) as error:
         raise ValueError(
             f"{target} is missing and downloading it failed ({error}): {by_hand}"
@@ -158,28 +159,28 @@ def _obtain(layout: _Layout, root: Path, download: bool) -> Path:
     return target
 
 
-def _folder_files(layout: _Layout, folder: Path, verify: bool) -> Iterator[tuple[str, bytes]]:
+def _read_folder(layout: _Layout, folder: Path, verify: bool) -> Iterator[tuple[str, bytes]]:
     for name in [*layout.md5, layout.meta]:
         path = folder / name
         if path.is_file():
             if verify and name in layout.md5:
-                _check(path, layout.md5[name])
+                _check_md5(path, layout.md5[name])
             yield name, path.read_bytes()
 
 
-def _archive_files(layout: _Layout, archive: Path, verify: bool) -> Iterator[tuple[str, bytes]]:
+def _read_archive(layout: _Layout, archive: Path, verify: bool) -> Iterator[tuple[str, bytes]]:
     """Read the files from the .tar.gz without unpacking it."""
     if verify:
-        _check(archive, layout.archive_md5)
+        _check_md5(archive, layout.archive_md5)
     wanted = {f"{layout.folder}/{name}": name for name in [*layout.md5, layout.meta]}
     try:
         with tarfile.open(archive, "r:gz") as tar:
             unpacked = 0
             for number, member in enumerate(tar):
                 unpacked += member.size
-                large = member.size > MAX_MEMBER or unpacked > MAX_UNPACKED
-                if number == MAX_MEMBERS or large:
-                    raise tarfile.TarError(f"{member.name} is too much for it")
+                too_large = member.size > MAX_MEMBER or unpacked > MAX_UNPACKED
+                if number == MAX_MEMBERS or too_large:
+                    raise tarfile.TarError(f"{member.name} is beyond the size limits")
                 name = wanted.get(member.name.removeprefix("./"))
                 if name and member.isfile() and (file := tar.extractfile(member)):
                     yield name, file.read()
@@ -190,33 +191,33 @@ def _archive_files(layout: _Layout, archive: Path, verify: bool) -> Iterator[tup
         ) from None
 
 
-def _check(path: Path, md5: str) -> None:
+def _check_md5(path: Path, md5: str) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != md5:
         raise ValueError(
             f"{path} has the md5 checksum {found}, the official file {md5}: replace it, or set "
-            "data.verify=false if it is meant to differ"
+            "data.verify=false if it differs on purpose"
         )
 
 
-def _images(layout: _Layout, place: Path, name: str, batch: dict[str, Any]) -> RawSplit:
+def _parse(layout: _Layout, source: Path, name: str, batch: dict[str, Any]) -> RawSplit:
     try:
         pixels = np.ascontiguousarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
         labels = np.array(batch[layout.labels_key], dtype=np.int64)
         if len(pixels) != len(labels):
             raise ValueError(f"{len(pixels)} images, {len(labels)} labels")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _not_cifar(place, name, error) from None
+        raise _invalid_file(source, name, error) from None
     return RawSplit(torch.from_numpy(pixels), torch.from_numpy(labels))
 
 
-def _class_names(
-    layout: _Layout, place: Path, meta: dict[str, Any] | None, given: Sequence[str] | None
+def _read_class_names(
+    layout: _Layout, source: Path, meta: dict[str, Any] | None, given: Sequence[str] | None
 ) -> list[str]:
     if meta is None and given is None:
         raise ValueError(
-            f"{place} has no file {layout.meta} with the class names: add it, or set "
+            f"{source} has no file {layout.meta} with the class names: add it, or set "
             "data.class_names"
         )
     if meta is None:
@@ -224,32 +225,32 @@ def _class_names(
     try:
         names = [_text(name) for name in meta[layout.names_key]]
     except (KeyError, TypeError) as error:
-        raise _not_cifar(place, layout.meta, error) from None
+        raise _invalid_file(source, layout.meta, error) from None
     if given is not None and list(given) != names:
         raise ValueError(
-            f"data.class_names is not the list in {layout.meta} of {place} ({', '.join(names[:3])}"
-            ", ...): set data.class_names=null to take that one"
+            f"data.class_names is not the list in {layout.meta} of {source} ({', '.join(names[:3])}"
+            ", ...): set data.class_names=null to use that list"
         )
     return names
 
 
-def _join(parts: list[RawSplit]) -> RawSplit:
+def _concat(parts: list[RawSplit]) -> RawSplit:
     return RawSplit(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
-def _not_cifar(place: Path, name: str, error: Exception) -> ValueError:
+def _invalid_file(source: Path, name: str, error: Exception) -> ValueError:
     return ValueError(
-        f"{name} of {place} is not a file of CIFAR's python version ({type(error).__name__}: "
+        f"{name} of {source} is not a file of CIFAR's python version ({type(error).__name__}: "
         f"{error}): download the archive again"
     )
 
 
-def _unpickle(place: Path, name: str, content: bytes) -> dict[str, Any]:
+def _unpickle(source: Path, name: str, content: bytes) -> dict[str, Any]:
     try:
         unpickled = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
         return {_text(key): value for key, value in unpickled.items()}
     except Exception as error:  # damaged pickles raise anything
-        raise _not_cifar(place, name, error) from None
+        raise _invalid_file(source, name, error) from None
 
 
 def _text(name: str | bytes) -> str:
@@ -257,12 +258,12 @@ def _text(name: str | bytes) -> str:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Stand in for codecs.encode, which is how Python 2's byte strings are written by Python 3."""
+    """Replace codecs.encode, by which Python 3 pickles byte strings for Python 2."""
     return text.encode("latin1")
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler for arrays and plain containers: whatever else is named is refused."""
+    """An unpickler that creates arrays and plain containers, and refuses all else."""
 
     _ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
         (package + module, name): value
@@ -278,7 +279,7 @@ class _ArraysOnly(pickle.Unpickler):
     }
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        """Look a name up among the few that are allowed."""
+        """Return an allowed global, or raise UnpicklingError."""
         if (module_name, global_name) not in self._ALLOWED:
             raise pickle.UnpicklingError(f"it would run {module_name}.{global_name}")
         return self._ALLOWED[module_name, global_name]

@@ -1,4 +1,4 @@
-"""Images made up on the spot, to try a net or a machine without any data."""
+"""Synthetic images, to try out a net or a machine without any data."""
 
 from collections.abc import Sequence
 
@@ -15,26 +15,35 @@ def make_fake(
 ) -> tuple[dict[str, RawSplit], list[str]]:
     """Make RGB images of 32x32 pixels: a smooth colour pattern for each class under heavy noise.
 
-    Always the same ones, in equal shares, so that a net which learns at all gets them right: the
-    training set has `num_samples` of them, the test set a quarter of that.
+    The images are always the same, and a net that learns at all can classify them. All classes have
+    equal shares.
+
+    Args:
+        num_samples: size of the training set; the test set is a quarter of that.
+        num_classes: number of classes.
+        class_names: names that replace "class 0", "class 1", ...
+
+    Raises:
+        ValueError: too few samples or classes.
     """
     if num_classes < 2 or num_samples < 2 * num_classes:
         raise ValueError(
-            f"data.num_samples={num_samples} and data.num_classes={num_classes}: make it at "
-            "least 2 classes, and 2 samples for each of them"
+            f"data.num_samples={num_samples} and data.num_classes={num_classes}: set at least 2 "
+            "classes, and 2 samples for each of them"
         )
     patterns = torch.randn(num_classes, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     patterns = functional.resize(patterns, [_SIZE, _SIZE], antialias=True) * 40 + 128
-    pools = {
-        split: _noisy(patterns, size, torch.Generator().manual_seed(seed))
+    splits = {
+        split: _add_noise(patterns, size, torch.Generator().manual_seed(seed))
         for seed, (split, size) in enumerate(
             [("train", num_samples), ("test", max(num_samples // 4, num_classes))], start=1
         )
     }
-    return pools, check_class_names([f"class {index}" for index in range(num_classes)], class_names)
+    names = [f"class {index}" for index in range(num_classes)]
+    return splits, check_class_names(names, class_names)
 
 
-def _noisy(patterns: torch.Tensor, num_samples: int, generator: torch.Generator) -> RawSplit:
+def _add_noise(patterns: torch.Tensor, num_samples: int, generator: torch.Generator) -> RawSplit:
     labels = torch.arange(num_samples) % len(patterns)
     images = torch.empty(num_samples, *patterns.shape[1:], dtype=torch.uint8)
     for part, classes in zip(images.split(1000), labels.split(1000), strict=True):

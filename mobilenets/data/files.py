@@ -1,4 +1,4 @@
-"""A split of image files, read when they are needed."""
+"""Splits of image files that are decoded on demand."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -13,21 +13,21 @@ from torch.utils.data import Dataset
 from mobilenets.data.batch import Batch, BatchKey
 from mobilenets.data.decode import BadImageError, EncodedImage, ImageFileError
 from mobilenets.data.folder import Tree
-from mobilenets.data.randomness import counted_rng
+from mobilenets.data.randomness import counter_rng
 
 
 class FileSet(Dataset[Batch]):
-    """A split of image files; a batch of it is decoded and transformed where it is asked for.
+    """A split of image files; each batch is decoded and transformed by the process that loads it.
 
     Args:
-        tree: The files and their classes.
-        class_names: What gives each class its index.
-        in_channels: 1 reads greyscale, 3 RGB.
-        train_transform: For batches of an epoch, seeded by (seed, epoch, index).
-        eval_transform: For batches of epoch -1; both give (C, H, W) uint8 of one size.
-        seed: The seed of the run.
-        skip_bad: Leave bad images out of their batches, which get smaller, and say so there. A file
-            that can't be read at all is an error nevertheless: that is the machine's fault.
+        tree: the files and their classes.
+        class_names: the classes in the order of their indices.
+        in_channels: 1 decodes images as grey, 3 as RGB.
+        train_transform: for batches of an epoch >= 0; its draws are seeded by (seed, epoch, index).
+        eval_transform: for batches of epoch -1. Both return (C, H, W) uint8 of the same size.
+        seed: seed of the run.
+        skip_bad: leave bad images out of their batch, and list them in `Batch.skipped`. A file that
+            can't be read at all is still an error, because the file system is at fault.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class FileSet(Dataset[Batch]):
     ):
         self.root = tree.root
         self.read = tree.read
-        # Arrays: workers would copy the memory of lists page by page, as they count references.
+        # An array, because reference counts in a list would make workers copy its pages.
         self.paths = np.array([os.fsencode(path) for path in chain(*tree.paths.values())])
         sizes = [len(paths) for paths in tree.paths.values()]
         self.labels = np.repeat([class_names.index(name) for name in tree.paths], sizes)
@@ -67,24 +67,24 @@ class FileSet(Dataset[Batch]):
                 if not self.skip_bad:
                     raise
                 skipped.append(str(error))
-        if not images and epoch >= 0:  # there is no step without images
+        if not images and epoch >= 0:  # a training step needs images
             raise ImageFileError(f"all {len(indices)} images of a batch are bad: {skipped[0]}")
         kept = np.array(good, dtype=np.int64)
         labels = torch.from_numpy(self.labels[kept])
         return Batch(self._stack(images), labels, torch.from_numpy(kept), epoch, tuple(skipped))
 
     def keys(self) -> Sequence[str]:
-        """What identifies each sample in a split by seed: its path below the root."""
+        """Return the keys by which samples are split: their paths below the root."""
         return [os.fsdecode(path) for path in self.paths]
 
     def subset(self, indices: np.ndarray) -> "FileSet":
-        """Make a set of some of the samples."""
+        """Return a set of some of the samples."""
         part = copy(self)
         part.paths, part.labels = self.paths[indices], self.labels[indices]
         return part
 
     def sample_name(self, split: str, index: int) -> str:
-        """Name a sample for a person: its path."""
+        """Return a name to print for a sample: its path."""
         return str(self.root / os.fsdecode(self.paths[index]))
 
     def _stack(self, images: Sequence[Tensor]) -> Tensor:
@@ -98,5 +98,5 @@ class FileSet(Dataset[Batch]):
         image = EncodedImage(data, self.sample_name("", index), self.in_channels)
         if epoch < 0:
             return self.eval_transform(image)
-        with counted_rng(self.seed, epoch, index):
+        with counter_rng(self.seed, epoch, index):
             return self.train_transform(image)

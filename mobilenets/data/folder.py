@@ -1,4 +1,4 @@
-"""Class-per-folder trees of image files, and folders of shards, which stand for such trees."""
+"""Find images in class-per-folder trees, or in shards made from such a tree."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mobilenets.data.decode import EXTENSIONS, read_file
 from mobilenets.data.shards import INDEX, open_shards
 
-_SPLIT_NAMES = {  # a folder's name in lower case -> its split
+_SPLIT_NAMES = {  # folder name in lower case -> split
     "train": "train",
     "val": "val",
     "valid": "val",
@@ -19,61 +19,66 @@ _SPLIT_NAMES = {  # a folder's name in lower case -> its split
 }
 
 
-Scan = Callable[[Path], "Tree"]
-
-
 class Tree(NamedTuple):
-    """The image files below one class-per-folder tree."""
+    """The image files of one class-per-folder tree."""
 
     root: Path
-    paths: dict[str, list[str]]  # class -> its files, relative to root, with / between folders
-    read: Callable[[str], bytes]  # one of these paths -> the content of that file
-    short_side: int | None = None  # of shards: the one that larger images were reduced to
+    paths: dict[str, list[str]]  # class -> its files, relative to root, separated by /
+    read: Callable[[str], bytes]  # path -> content of the file
+    short_side: int | None = None  # of shards: the short side to which images were reduced
 
 
-def find_trees(root: str, list_tree: Scan | None = None) -> tuple[dict[str, Tree], list[str]]:
-    """Find root/CLASS/images or root/{train,val,test}/CLASS/images, and what serves as what.
+ListTree = Callable[[Path], Tree]  # folder -> the tree below it
 
-    "valid" and "validation" are read as "val". With train/ and val/ only, val/ is the test set, so
-    that the validation set comes from train/ and test is touched once.
+
+def find_trees(root: str, list_tree: ListTree | None = None) -> tuple[dict[str, Tree], list[str]]:
+    """Find the splits in root/CLASS/images or root/{train,val,test}/CLASS/images.
+
+    "valid" and "validation" mean "val". If there is no test/, val/ is the test set, and the
+    validation set is split off train/, so the test set is used only once.
 
     Args:
-        root: The folder.
-        list_tree: What lists one tree; None: `scan`.
+        root: folder of the data set.
+        list_tree: function that lists one tree; None = `list_images_strict`.
 
     Returns:
-        {"train": tree, ...} without the splits that are still to be split off, and notes for the
-        reader: one sentence where a choice was made.
+        {"train": tree, ...} without the splits to be made by seed, and notes: one sentence for each
+        choice made.
 
     Raises:
-        ValueError: Nothing usable is there; it names the path and the fix.
+        ValueError: no usable splits; the message has the path and the fix.
     """
-    top, list_tree = _existing(root), list_tree or list_images_strict
-    names = _split_folders(top)
+    top, list_tree = _find_root(root), list_tree or list_images_strict
+    names = _find_split_folders(top)
     if not names:
         return {"train": list_tree(top)}, [
             f"{root} has no split folders: all splits are made by seed"
         ]
     if "train" not in names:
         raise ValueError(
-            f"{root} has {'/, '.join(names.values())}/ but no train/: add it, or move the class "
-            "folders out of the others, to have them split by seed"
+            f"{root} has {'/, '.join(names.values())}/ but no train/: add it, or move all class "
+            f"folders into {root}, to split them by seed"
         )
     trees = {split: list_tree(top / name) for split, name in names.items()}
     notes = []
-    if ignored := sorted(set(_folders(top)) - set(names.values())):
+    if ignored := sorted(set(_list_folders(top)) - set(names.values())):
         notes.append(f"folders beside {top / names['train']} are ignored: {', '.join(ignored)}")
     if "val" in trees and "test" not in trees:
         trees["test"] = trees.pop("val")
-        notes.append(_val_is_test(trees))
+        notes.append(_note_val_is_test(trees))
     elif "val" not in trees:
         notes.append(f"{root} has no val/: the validation set is split off train/ by seed")
     return trees, notes
 
 
-def find_imagenet(root: str, list_tree: Scan | None = None) -> tuple[dict[str, Tree], list[str]]:
-    """Find ImageNet's train/ and val/ by wnid; the official validation set is the test set."""
-    top, list_tree = _existing(root), list_tree or list_images_strict
+def find_imagenet(
+    root: str, list_tree: ListTree | None = None
+) -> tuple[dict[str, Tree], list[str]]:
+    """Find ImageNet in root/{train,val}/WNID/; the official validation set is the test set.
+
+    Arguments, result and errors are those of `find_trees`.
+    """
+    top, list_tree = _find_root(root), list_tree or list_images_strict
     for name in ("train", "val"):
         if not (top / name).is_dir():
             raise ValueError(
@@ -81,36 +86,37 @@ def find_imagenet(root: str, list_tree: Scan | None = None) -> tuple[dict[str, T
                 f"{root}/val/WNID/*.JPEG"
             )
     trees = {"train": list_tree(top / "train"), "test": list_tree(top / "val")}
-    return trees, [_val_is_test(trees)]
+    return trees, [_note_val_is_test(trees)]
 
 
-def _val_is_test(trees: dict[str, Tree]) -> str:
+def _note_val_is_test(trees: dict[str, Tree]) -> str:
     return (
         f"{trees['test'].root} serves as the test set; the validation set is split off train/ by "
-        "seed, so that test is touched once, at the end"
+        "seed, so that the test set is used once, at the end"
     )
 
 
-def _existing(root: str) -> Path:
+def _find_root(root: str) -> Path:
+    """Return the root folder; raise ValueError if it is not one."""
     if not root:
-        raise ValueError("data.root is missing: give the folder with the images")
+        raise ValueError("data.root is missing: set it to the folder with the images")
     path = Path(root).expanduser()
     if not path.exists():
-        raise ValueError(f"data.root={root} does not exist: give the folder with the images")
+        raise ValueError(f"data.root={root} does not exist: set it to the folder with the images")
     if not path.is_dir():
-        raise ValueError(f"data.root={root} is a file: give the folder with the class folders")
+        raise ValueError(f"data.root={root} is a file: set it to the folder with the class folders")
     return path
 
 
-def _split_folders(top: Path) -> dict[str, str]:
-    """Find those folders of `top` that are splits, {split: folder name}.
+def _find_split_folders(top: Path) -> dict[str, str]:
+    """Return the folders of `top` that are splits: {split: folder name}.
 
-    A folder called "train" that holds images and no folders is a class (of vehicles, say).
+    A folder "train" that holds images and no folders is a class, such as a class of vehicles.
     """
     found: dict[str, str] = {}
-    for name in sorted(_folders(top)):
+    for name in sorted(_list_folders(top)):
         split = _SPLIT_NAMES.get(name.lower())
-        if split is None or (_holds_images(top / name) and not _folders(top / name)):
+        if split is None or (_has_images(top / name) and not _list_folders(top / name)):
             continue
         if split in found:
             raise ValueError(f"{top} has both {found[split]}/ and {name}/: keep one of the two")
@@ -119,11 +125,7 @@ def _split_folders(top: Path) -> dict[str, str]:
 
 
 def list_images_strict(root: Path) -> Tree:
-    """List a tree as `survey` does.
-
-    Raises:
-        ValueError: From `survey`, or the first problem that it found.
-    """
+    """List a tree as `list_images` does, but raise ValueError at its first problem."""
     tree, problems = list_images(root)
     if problems:
         others = f" (and {len(problems) - 1} more: scripts/check_data.py lists all)"
@@ -132,19 +134,19 @@ def list_images_strict(root: Path) -> Tree:
 
 
 def list_images(root: Path) -> tuple[Tree, list[str]]:
-    """List root/CLASS/**/images, classes and files in the order of their names; and the problems.
+    """List root/CLASS/**/images, sorted by class and file name, and the problems found.
 
-    Hidden files and folders are skipped, and so are files without an image's extension. Shards with
-    an index are listed as the tree that they were made of. A problem is an empty class folder, a
-    circular or dead link, or a device that is named like an image: a sentence each.
+    Hidden files, hidden folders and files without an image extension are ignored. A folder of
+    shards is listed as the tree that they were made from. Problems are empty class folders,
+    circular links, dead links, and special files that are named like images: one sentence each.
 
     Raises:
-        ValueError: No class folder; damaged shards.
+        ValueError: there is no class folder, or the shards are damaged.
     """
     if (root / INDEX).is_file():
         return Tree(root, *open_shards(root)), []
     problems: list[str] = []
-    names = sorted(_folders(root))
+    names = sorted(_list_folders(root))
     paths = {name: sorted(_list_below(root, name, (), problems)) for name in names}
     if not paths:
         raise ValueError(
@@ -164,13 +166,13 @@ def _read(root: Path, path: str) -> bytes:
     return read_file(str(root / path))
 
 
-def _folders(root: Path) -> list[str]:
+def _list_folders(root: Path) -> list[str]:
     with os.scandir(root) as entries:
         return [e.name for e in entries if _is_folder(e) and not e.name.startswith(".")]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    with suppress(OSError):  # a link that leads to itself
+    with suppress(OSError):  # a link to itself
         return entry.is_dir()
     return False
 
@@ -181,7 +183,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def _holds_images(folder: Path) -> bool:
+def _has_images(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return any(_is_image_name(entry.name) for entry in entries)
 
@@ -193,12 +195,12 @@ def _is_image_name(name: str) -> bool:
 def _list_below(
     root: Path, below: str, parents: tuple[tuple[int, int], ...], problems: list[str]
 ) -> list[str]:
-    """List the images in root/below and its folders; `parents` guards against circular links."""
+    """List the images in root/below and its folders; `parents` are the folders above it."""
     folder = root / below
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in parents:
-        problems.append(f"{folder} links back to a folder above it: remove the link")
+        problems.append(f"{folder} links to a folder above it: remove the link")
         return []
     found = []
     with os.scandir(folder) as entries:
@@ -211,29 +213,29 @@ def _list_below(
                 found.append(f"{below}/{entry.name}")
             elif _is_image_name(entry.name):
                 problems.append(
-                    f"{entry.path} is a dead link or no regular file: remove or replace it"
+                    f"{entry.path} is a dead link or not a regular file: remove or replace it"
                 )
     return found
 
 
 def order_classes(trees: dict[str, Tree], class_names: Sequence[str] | None) -> list[str]:
-    """Say which class has which index: as in `class_names`, or train's folders sorted by name.
+    """Return the classes in the order of their indices: `class_names`, or train's sorted folders.
 
     Raises:
-        ValueError: The folders of train are not the classes of `class_names` (in any order), there
-            are fewer than two, or another split has a class that train lacks.
+        ValueError: train's folders are not the classes of `class_names` (in any order), there are
+            fewer than two, or another split has a class that train lacks.
     """
     train = trees["train"]
     found = list(train.paths)
     if class_names is not None and set(class_names) != set(found):
         raise ValueError(
             f"data.class_names has {len(class_names)} names, {train.root} {len(found)} class "
-            f"folders; {_difference(class_names, found)}: name each folder once, "
+            f"folders; {_describe_difference(class_names, found)}: name each folder once, "
             "or set data.class_names=null"
         )
     if len(found) < 2:
         raise ValueError(
-            f"{train.root} has one class folder only ({found[0]}): a classifier needs two or more; "
+            f"{train.root} has only one class folder ({found[0]}): a classifier needs two or more; "
             "is data.root one level too high or too low?"
         )
     for tree in trees.values():
@@ -245,7 +247,7 @@ def order_classes(trees: dict[str, Tree], class_names: Sequence[str] | None) -> 
     return list(class_names) if class_names is not None else found
 
 
-def _difference(names: Sequence[str], folders: Sequence[str]) -> str:
+def _describe_difference(names: Sequence[str], folders: Sequence[str]) -> str:
     missing = [f"no folder {name}" for name in names if name not in folders]
     unnamed = [f"no name for {folder}" for folder in folders if folder not in names]
     return ", ".join((missing + unnamed)[:4])

@@ -1,4 +1,4 @@
-"""Sets small enough to lie in memory as one tensor."""
+"""Data sets small enough to fit in memory as one tensor."""
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
@@ -10,29 +10,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mobilenets.data.batch import Batch, BatchKey
-from mobilenets.data.transforms import eval_transform, to_channels
+from mobilenets.data.transforms import convert_channels, eval_transform
 
 
 class RawSplit(NamedTuple):
-    """Images as a source reads them, before they are brought to the size that was asked for."""
+    """Images as a source reads them, before they are resized."""
 
     images: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
 
 
 class MemorySet(Dataset[Batch]):
-    """A split in the memory of one device; a batch of it is an index gather there.
+    """A split in the memory of one device; a batch is an index gather there.
 
     Args:
-        images: (N, H, W, C) uint8: with the channels innermost, batches come out in channels_last
-            without a copy.
+        images: (N, H, W, C) uint8. With channels innermost, batches are channels_last without a
+            copy.
         labels: (N,) int64.
     """
 
     def __init__(self, images: Tensor, labels: Tensor):
         self.images = images
         self.labels = labels
-        self.rows = torch.arange(len(labels))  # each sample's place in `images`
+        self.rows = torch.arange(len(labels))  # each sample's row in `images`
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -40,31 +40,31 @@ class MemorySet(Dataset[Batch]):
     def __getitem__(self, key: BatchKey) -> Batch:
         epoch, chosen = key
         indices = torch.from_numpy(chosen)
-        if self.images.is_cuda:  # pinned, so that the copy waits for nothing
+        if self.images.is_cuda:  # pinned memory lets the copy run asynchronously
             indices = indices.pin_memory().to(self.images.device, non_blocking=True)
         images = self.images.index_select(0, self.rows[indices]).permute(0, 3, 1, 2)
         return Batch(images, self.labels[indices], indices, epoch)
 
     def keys(self) -> Sequence[str]:
-        """What identifies each sample in a split by seed: its number."""
+        """Return the keys by which samples are split: their row numbers."""
         return [str(row) for row in self.rows.tolist()]
 
     def subset(self, indices: np.ndarray) -> "MemorySet":
-        """Make a set of some of the samples, which shares the memory of their images."""
+        """Return a set of some of the samples; both share the memory of their images."""
         part = copy(self)
         part.rows, part.labels = self.rows[indices], self.labels[indices]
         return part
 
     def sample_name(self, split: str, index: int) -> str:
-        """Name a sample for a person: "test[17]"."""
+        """Return a name to print for a sample: "test[17]"."""
         return f"{split}[{index}]"
 
 
 def move_to_device(sets: Collection[MemorySet], device: torch.device) -> None:
-    """Move sets to the device that trains, where a GPU has room; images that they share only once.
+    """Move sets to the training device if it is a GPU with room for them.
 
-    There is room on a GPU if the images take at most a quarter of its memory. Elsewhere they stay
-    in the host's, from which each batch is then copied.
+    Otherwise they stay in host memory, and each batch is copied. Images that several sets share are
+    moved once, and stay shared.
     """
     images = {id(part.images): part.images for part in sets}
     if not has_room(device, sum(image.nbytes for image in images.values())):
@@ -76,28 +76,32 @@ def move_to_device(sets: Collection[MemorySet], device: torch.device) -> None:
 
 
 def has_room(device: torch.device, size: int) -> bool:
-    """Whether a device is a GPU whose memory is four times `size` or more, in bytes."""
+    """Return whether the device is a GPU, and `size` bytes are at most a quarter of its memory."""
     if device.type != "cuda":
         return False
     return 4 * size <= torch.cuda.get_device_properties(device).total_memory
 
 
 def prepare(raw: RawSplit, preprocessing: Mapping[str, Any]) -> MemorySet:
-    """Bring images to the channels and the size of the preprocessing, once and for all."""
+    """Convert images to the channels and the size of the preprocessing, once for the whole run."""
     transform = eval_transform(preprocessing)
     size, channels = preprocessing["image_size"], preprocessing["in_channels"]
     images = torch.empty(len(raw.images), size, size, channels, dtype=torch.uint8)
-    # In chunks, so that what a resize needs beside its result stays small.
+    # In chunks, to bound the temporary memory of a resize.
     for target, chunk in zip(images.split(1000), raw.images.split(1000), strict=True):
-        target.copy_(transform(to_channels(chunk, channels)).permute(0, 2, 3, 1))
+        target.copy_(transform(convert_channels(chunk, channels)).permute(0, 2, 3, 1))
     return MemorySet(images, raw.labels)
 
 
 def check_class_names(found: Sequence[str], given: Sequence[str] | None) -> list[str]:
-    """Call the classes of a set as the config does, if that has as many names."""
+    """Return `given`, the names in the config, or else `found`, the set's own.
+
+    Raises:
+        ValueError: the config has too few or too many names.
+    """
     if given is not None and len(given) != len(found):
         raise ValueError(
-            f"data.class_names has {len(given)} names, the data {len(found)} classes: give as "
-            "many, or set data.class_names=null"
+            f"data.class_names has {len(given)} names, the data {len(found)} classes: give one "
+            "name per class, or set data.class_names=null"
         )
     return list(found if given is None else given)

@@ -1,4 +1,4 @@
-"""Which samples make up which batch."""
+"""The order of samples, cut into batches."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,28 +10,28 @@ from mobilenets.data.batch import BatchKey
 
 
 class BatchOrder(Sampler[BatchKey]):
-    """The keys (epoch, indices) of this rank's batches, one whole batch at a time.
+    """A sampler that yields the keys (epoch, indices) of this rank's batches.
 
-    For `DataLoader(dataset, sampler=BatchOrder(...), batch_size=None)`: the epoch travels inside
-    the key, so it reaches workers that live on from epoch to epoch.
+    Use it as `DataLoader(dataset, sampler=BatchOrder(...), batch_size=None)`. The epoch is part of
+    the key, so it reaches workers that persist from epoch to epoch.
 
     In training (`shuffle`) the order is a permutation drawn from (seed, epoch). It is cut into
-    global batches of batch_size * world_size, and each rank takes its slice of every global batch:
-    the order is the same for any world size. In evaluation the order is 0, 1, 2, ... and the epoch
-    -1. A ragged last global batch is dealt out evenly; together the ranks see every sample exactly
-    once, in equal numbers of batches, none of them empty unless there are fewer samples than
-    ranks.
+    global batches of batch_size * world_size samples, and each rank takes its slice of every global
+    batch, so the order is the same for any world size. In evaluation the order is 0, 1, 2, ... and
+    the epoch is -1. A ragged last global batch is divided evenly: together the ranks see every
+    sample exactly once, in equal numbers of batches, none of them empty unless there are fewer
+    samples than ranks.
 
     Args:
-        num_samples: The size of the set.
-        batch_size: Samples per batch and rank.
-        seed: The seed of the run.
-        shuffle: Whether this is the order of training.
-        drop_last: Leave the ragged last global batch out, unless it is the only one.
-        rank: This process's rank.
-        world_size: The number of processes.
-        epoch: The epoch of the first iteration.
-        start: The batch with which that epoch begins, for a run that goes on in its middle.
+        num_samples: size of the data set.
+        batch_size: samples per batch and rank.
+        seed: seed of the run.
+        shuffle: True in training.
+        drop_last: drop a ragged last global batch, unless it is the only one.
+        rank: rank of this process.
+        world_size: number of processes.
+        epoch: epoch of the first iteration.
+        start: first batch of that epoch, for a run that is resumed in mid-epoch.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class BatchOrder(Sampler[BatchKey]):
         self.bounds = _global_bounds(num_samples, batch_size * world_size, world_size, drop_last)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration runs through, from its first batch if new."""
+        """Set the epoch of the next iteration; a new epoch starts at its first batch."""
         if epoch != self.epoch:
             self.epoch, self.start = epoch, 0
 
@@ -66,7 +66,7 @@ class BatchOrder(Sampler[BatchKey]):
         return len(self.bounds) - 1
 
     def __iter__(self) -> Iterator[BatchKey]:
-        # A generator: a loader without workers is iterated before it is told the epoch.
+        # Generators run late: without workers, Lightning calls iter() before set_epoch().
         epoch = self.epoch if self.shuffle else -1
         order = np.arange(self.num_samples)
         if self.shuffle:
@@ -79,15 +79,13 @@ class BatchOrder(Sampler[BatchKey]):
 
 
 def _global_bounds(num_samples: int, size: int, world_size: int, drop_last: bool) -> list[int]:
-    """Cut 0..num_samples into global batches of `size`; returns their bounds, 0 first."""
+    """Return the bounds of global batches of `size` samples, from 0 to the end of the last."""
     full, rest = divmod(num_samples, size)
     bounds = [size * k for k in range(full + 1)]
     if rest == 0 or (drop_last and full > 0):
         return bounds
     if rest >= world_size or full == 0:
         return [*bounds, num_samples]
-    if (
-        size >= 2 * world_size
-    ):  # the last but one gives up a few, so that no rank has an empty batch
+    if size >= 2 * world_size:  # move a few samples to the last batch, so that every rank has one
         return [*bounds[:-1], num_samples - world_size, num_samples]
-    return [*bounds[:-1], num_samples]  # batch_size 1: a few ranks take two in the last batch
+    return [*bounds[:-1], num_samples]  # batch_size 1: some ranks take two samples at the end

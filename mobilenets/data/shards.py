@@ -1,11 +1,10 @@
-"""A class-per-folder tree packed into shards: tar files of small JPEGs, read by their place.
+"""A class-per-folder tree packed into shards: tar files of small JPEGs with an index.
 
     train/shard-00000.tar, train/shard-00001.tar, ..., train/shards.json
 
-The shards are plain tar files with members CLASS/name.jpg. The index, shards.json, says where in
-them each image lies, in the order of the tree that it came from and under the name that it had
-there. So the splits by seed, the order of an epoch and the augmentation of each image are those of
-the tree.
+Shards are plain tar files with members CLASS/name.jpg. The index, shards.json, gives the position
+of each image, in the order of the original tree and under its original name. So the splits by seed,
+the order of an epoch and the augmentation of each image are the same as for the tree.
 """
 
 import io
@@ -20,43 +19,45 @@ from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
+from torchvision.transforms.v2 import functional as F
 
 from mobilenets.atomic import atomic_path, write_text
 from mobilenets.data.decode import ImageFileError, decode_image
+from mobilenets.data.transforms import convert_channels
 
 INDEX = "shards.json"
 _FORMAT = 1
-_BLOCK = 512  # members of a tar file start and end at multiples of it
-_MAX_OPEN = 128  # files that a reader keeps open: well below the usual limits for a process
-_MAX_JPEG = 65500  # pixels in a row or column, libjpeg's limit
+_BLOCK = 512  # bytes; members of a tar file start and end at multiples of it
+_MAX_OPEN = 128  # files that a reader keeps open, well below the usual limit of a process
+_MAX_JPEG = 65500  # pixels per side, libjpeg's limit
 
 
 @dataclass
 class Shard:
-    """What one tar file holds."""
+    """The content of one tar file."""
 
     names: list[str]  # CLASS/name, as in the tree
-    offsets: list[int]  # where each image's bytes begin in the tar file
-    sizes: list[int]  # and how many they are
-    bytes: int  # of the whole file
-    source: str = ""  # a digest of the files that it was made of
-    left_out: dict[str, str] = field(default_factory=dict)  # name of a bad image -> what is wrong
+    offsets: list[int]  # of each image in the tar file, in bytes
+    sizes: list[int]  # of each image, in bytes
+    bytes: int  # size of the tar file
+    source: str = ""  # digest of the files that it was made from
+    left_out: dict[str, str] = field(default_factory=dict)  # name of a bad image -> problem
 
 
 def shard_path(root: Path, number: int) -> Path:
-    """Where the tar file of that number lies."""
+    """Return the path of the tar file of this number."""
     return root / f"shard-{number:05}.tar"
 
 
 def open_shards(root: Path) -> tuple[dict[str, list[str]], "ShardReader", int]:
-    """Find the images in the shards of `root`.
+    """Open the shards in `root`.
 
     Returns:
-        {class: the names of its images}, what reads an image by its name, and the short side that
-        larger images were reduced to, in pixels.
+        {class: names of its images}, a function that reads an image by its name, and the short side
+        in pixels to which larger images were reduced.
 
     Raises:
-        ValueError: The index is damaged, or a shard is missing or cut short.
+        ValueError: the index is damaged, or a shard is missing or truncated.
     """
     options, shards = read_index(root / INDEX)
     for number, shard in enumerate(shards):
@@ -64,25 +65,24 @@ def open_shards(root: Path) -> tuple[dict[str, list[str]], "ShardReader", int]:
         size = path.stat().st_size if path.exists() else 0
         if size != shard.bytes:
             raise ValueError(
-                f"{path} has {size:,} bytes instead of {shard.bytes:,}: copy it again, or make the "
-                "shards anew"
+                f"{path} has {size:,} bytes instead of {shard.bytes:,}: copy it again, or make "
+                "the shards again"
             )
     paths: dict[str, list[str]] = {}
     for name in (name for shard in shards for name in shard.names):
         paths.setdefault(name.partition("/")[0], []).append(name)
-    return paths, ShardReader.of(root, shards), options["short_side"]
+    return paths, ShardReader.from_shards(root, shards), options["short_side"]
 
 
 class ShardReader:
-    """Reads images by name from the shards of a folder, in any process or thread.
+    """A reader of images by name from a folder of shards, for any process or thread.
 
-    Every read says where it begins, so nothing depends on a file's position, which forked workers
-    share.
+    Every read passes its own offset, because forked workers share the position of an open file.
 
     Args:
-        root: The folder of the shards.
-        names: (N,) bytes, ascending.
-        places: (N, 3) int64: the number of the shard, where in it the image begins, its size.
+        root: folder of the shards.
+        names: (N,) bytes, in ascending order.
+        places: (N, 3) int64: the shard's number, the image's offset in it, its size.
     """
 
     def __init__(self, root: Path, names: np.ndarray, places: np.ndarray):
@@ -92,20 +92,20 @@ class ShardReader:
         self._open = lru_cache(_MAX_OPEN)(_open)
 
     @classmethod
-    def of(cls, root: Path, shards: Sequence[Shard]) -> "ShardReader":
-        """Make the reader of these shards."""
+    def from_shards(cls, root: Path, shards: Sequence[Shard]) -> "ShardReader":
+        """Make a reader from the content of the shards."""
         names = np.array([os.fsencode(name) for shard in shards for name in shard.names])
         numbers = np.repeat(np.arange(len(shards)), [len(shard.names) for shard in shards])
         offsets = np.concatenate([np.array(shard.offsets, np.int64) for shard in shards])
         sizes = np.concatenate([np.array(shard.sizes, np.int64) for shard in shards])
-        order = np.argsort(names, kind="stable")  # timsort: they are nearly in order
+        order = np.argsort(names, kind="stable")  # fast for names that are nearly sorted
         return cls(root, names[order], np.stack([numbers, offsets, sizes], axis=1)[order])
 
     def __call__(self, name: str) -> bytes:
-        """Read the bytes of an image.
+        """Return the content of an image file.
 
         Raises:
-            ImageFileError: The shard is gone, unreadable or cut short since it was opened.
+            ImageFileError: the shard has been removed, truncated or made unreadable.
         """
         key = os.fsencode(name)
         row = np.searchsorted(self.names, key)
@@ -126,7 +126,7 @@ class ShardReader:
 
 
 class _OpenFile:
-    """A file descriptor that lives as long as somebody uses it."""
+    """A file descriptor that is closed with its last reference."""
 
     def __init__(self, descriptor: int):
         self.descriptor = descriptor
@@ -140,10 +140,10 @@ def _open(path: Path) -> _OpenFile:
 
 
 def read_index(path: Path) -> tuple[dict[str, Any], list[Shard]]:
-    """Read what `write_index` wrote: the options, and the shards in their order.
+    """Read the options and the shards that `write_index` wrote.
 
     Raises:
-        ValueError: It is damaged, or of another version.
+        ValueError: the file is damaged, or of another version.
     """
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -152,20 +152,20 @@ def read_index(path: Path) -> tuple[dict[str, Any], list[Shard]]:
         return content["options"], [Shard(**shard) for shard in content["shards"]]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{path} is no index of shards that can be read here ({error}): copy it again, or make "
-            "the shards anew with scripts/prepare_imagenet.py"
+            f"{path} is not a valid index of shards ({error}): copy it again, or make the shards "
+            "again with scripts/prepare_imagenet.py"
         ) from None
 
 
 def write_index(path: Path, options: dict[str, Any], shards: Sequence[Shard]) -> None:
-    """Write down what the shards hold; `options` say how they were made."""
+    """Write the index of these shards, with the options they were made with."""
     content = {"format": _FORMAT, "options": options, "shards": [vars(shard) for shard in shards]}
     text = json.dumps(content, separators=(",", ":"))  # ASCII: any name survives
     write_text(path, text)
 
 
 def write_shard(path: Path, images: Iterable[tuple[str, bytes]]) -> Shard:
-    """Write (name, JPEG) pairs into a tar file; the same pairs always give the same bytes."""
+    """Write (name, JPEG) pairs to a tar file; the same pairs always make the same bytes."""
     shard = Shard([], [], [], 0)
 
     def blocks() -> Iterator[bytes]:
@@ -189,7 +189,7 @@ def write_shard(path: Path, images: Iterable[tuple[str, bytes]]) -> Shard:
 
 
 def _tar_header(name: str, size: int) -> bytes:
-    """The header of a member without owner and date; what has become a JPEG is called one."""
+    """Return the header of a member without owner and date; its name ends in .jpg or .jpeg."""
     is_jpeg = name.lower().endswith((".jpg", ".jpeg"))
     member = tarfile.TarInfo(name if is_jpeg else f"{name}.jpg")
     member.size = size
@@ -197,18 +197,20 @@ def _tar_header(name: str, size: int) -> bytes:
 
 
 def shrink(data: bytes, name: str, *, short_side: int, quality: int) -> bytes:
-    """Make an image file an upright JPEG, grey or RGB, whose short side is at most `short_side`.
+    """Convert an image file to an upright JPEG whose short side is at most `short_side` pixels.
 
-    The image is reduced as in evaluation (bilinear with antialiasing). A JPEG that is small and
-    upright already stays as it is.
+    The image is resized as in evaluation (bilinear with antialiasing), and is grey or RGB. A JPEG
+    that is small and upright already is returned as it is.
+
+    Args:
+        data: content of the file.
+        name: name of the file in error messages.
+        short_side: maximum of the short side.
+        quality: of the JPEG, from 1 to 100.
 
     Raises:
-        ImageFileError: See `decode_image`; `name` is the file's in the message.
+        ImageFileError: the image can't be decoded, or is too long for a JPEG.
     """
-    from torchvision.transforms.v2 import functional as F
-
-    from mobilenets.data.transforms import to_channels
-
     image = decode_image(data, name, 3)
     with Image.open(io.BytesIO(data)) as header:
         upright = header.getexif().get(ExifTags.Base.Orientation, 1) == 1
@@ -220,9 +222,9 @@ def shrink(data: bytes, name: str, *, short_side: int, quality: int) -> bytes:
         return data
     if max(image.shape[1:]) > _MAX_JPEG:
         raise ImageFileError(
-            f"{name} is too long for a JPEG ({max(image.shape[1:]):,} pixels): cut or remove it"
+            f"{name} is too long for a JPEG ({max(image.shape[1:]):,} pixels): crop or remove it"
         )
-    pixels = to_channels(image, 1)[0] if grey else image.permute(1, 2, 0)
+    pixels = convert_channels(image, 1)[0] if grey else image.permute(1, 2, 0)
     file = io.BytesIO()
     Image.fromarray(pixels.contiguous().numpy()).save(file, "JPEG", quality=quality)
     return file.getvalue()

@@ -1,8 +1,9 @@
-"""What happens to an image between its file and the net: the presets of training and evaluation.
+"""Transforms from an image file to the input of the net, in training and in evaluation.
 
 `preprocessing` is the plain dict that a checkpoint carries: image_size, in_channels, mean, std,
-crop_pct, interpolation. Files come as `EncodedImage`, as what is cut away needn't be decoded; all
-else works on uint8 tensors (..., C, H, W); `Normalize` comes last, in batches, on the device.
+crop_pct, interpolation. Files arrive as `EncodedImage`, because pixels outside a crop need not be
+decoded. Later steps take uint8 tensors (..., C, H, W). `Normalize` comes last and runs on whole
+batches on the device.
 """
 
 import math
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from mobilenets.choices import check_choice
 from mobilenets.data.decode import Box, EncodedImage
 
 INTERPOLATIONS = {
@@ -20,44 +22,49 @@ INTERPOLATIONS = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
 }
-# Rec. 601 in 1/65536, as PIL turns RGB files into grey (torchvision doesn't round).
+# Rec. 601 in units of 1/65536, as PIL converts RGB to grey (torchvision doesn't round).
 _LUMA = torch.tensor([19595, 38470, 7471], dtype=torch.int32)
 POLICIES = ("randaugment", "trivialaugment")
-_TRIES = 10  # crops drawn to find one that fits, as in torchvision
+_MAX_TRIES = 10  # crops drawn until one fits, as in torchvision
 
 
 def eval_transform(preprocessing: Mapping[str, Any]) -> v2.Transform:
-    """Resize the short side to image_size / crop_pct, with antialiasing, and crop the centre.
+    """Return a transform that resizes the short side to image_size / crop_pct and crops the centre.
 
-    It takes a batch of pixels, or one `EncodedImage`. The latter is decoded in full: at half the
-    size, though still twice the size that was asked for, logits of a MobileNetV1 0.25 changed by 2
-    to 5 % of their standard deviation and 7 to 12 % of the predictions at 48 and 64 px.
+    It takes a batch of pixels or one `EncodedImage`, which is decoded in full. Decoding at half
+    size would be faster, but even at twice the required size it changed the logits of a MobileNetV1
+    0.25 by 2 to 5 % of their standard deviation, and 7 to 12 % of its predictions at 48 and 64 px.
     """
     size = preprocessing["image_size"]
     interpolation = INTERPOLATIONS[preprocessing["interpolation"]]
     return v2.Compose(
         [
-            _decode_in_full,
-            v2.Resize(resized_side(preprocessing), interpolation, antialias=True),
+            _decode_fully,
+            v2.Resize(resize_size(preprocessing), interpolation, antialias=True),
             v2.CenterCrop(size),
         ]
     )
 
 
-def resized_side(preprocessing: Mapping[str, Any]) -> int:
-    """The short side of an image in evaluation, before its centre is cropped, in pixels."""
+def resize_size(preprocessing: Mapping[str, Any]) -> int:
+    """Return the short side in pixels to which evaluation resizes an image before cropping it."""
     return round(preprocessing["image_size"] / preprocessing["crop_pct"])
 
 
 def train_transform(preprocessing: Mapping[str, Any], augment: Mapping[str, Any]) -> v2.Transform:
-    """Decode and augment one `EncodedImage`: every draw comes from torch's default generator.
+    """Return a transform that decodes and augments one `EncodedImage`.
+
+    All random numbers come from torch's default generator. Uncovered and erased pixels are filled
+    with the mean colour.
 
     Args:
-        preprocessing: See above.
-        augment: scale and ratio of RandomResizedCrop, flip (probability), color_jitter (strength of
-            the change in brightness, contrast and saturation), policy (None, "randaugment" or
-            "trivialaugment"), magnitude (of RandAugment), erasing (probability). What is uncovered
-            or erased is filled with the mean colour.
+        preprocessing: see the top of this module.
+        augment: scale and ratio of `RandomResizedCrop`, flip (probability), color_jitter (strength
+            of changes in brightness, contrast and saturation), policy (None, "randaugment" or
+            "trivialaugment"), magnitude (of RandAugment), erasing (probability).
+
+    Raises:
+        ValueError: an unknown policy.
     """
     fill = mean_color(preprocessing)
     steps: list[Callable[..., Tensor]] = [
@@ -69,7 +76,7 @@ def train_transform(preprocessing: Mapping[str, Any], augment: Mapping[str, Any]
         ),
         v2.RandomHorizontalFlip(augment["flip"]),
     ]
-    # The policies' rotations and shears know two modes of interpolation.
+    # The policies rotate and shear with two modes of interpolation only.
     nearest = preprocessing["interpolation"] == "nearest"
     mode = InterpolationMode.NEAREST if nearest else InterpolationMode.BILINEAR
     match augment["policy"]:
@@ -81,7 +88,7 @@ def train_transform(preprocessing: Mapping[str, Any], augment: Mapping[str, Any]
         case "trivialaugment":
             steps.append(v2.TrivialAugmentWide(interpolation=mode, fill=fill))
         case policy:
-            raise ValueError(f"data.augment.policy={policy}: choose null, {' or '.join(POLICIES)}")
+            check_choice("data.augment.policy", policy, ("null", *POLICIES))
     if strength := augment["color_jitter"]:
         steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
     if augment["erasing"]:
@@ -90,21 +97,22 @@ def train_transform(preprocessing: Mapping[str, Any], augment: Mapping[str, Any]
 
 
 class RandomResizedCrop:
-    """torchvision's, of an image that is still encoded: the crop is drawn before it is decoded.
+    """torchvision's RandomResizedCrop for encoded images: it draws the crop before decoding.
 
-    A JPEG is decoded at the smallest scale, of 1/8 to 1/1, at which the crop covers the result.
+    A JPEG is decoded at the smallest scale from 1/8 to 1/1 at which the crop covers the result.
 
-    A crop is drawn in fractions, of the image's area and of what is free beside the crop, and every
-    image takes the same number of draws. So an image that was made smaller before (as by
-    scripts/prepare_imagenet.py) has the crop of the original up to rounding, and what is drawn
-    after it; torchvision draws the place in pixels, which is elsewhere in every size. Rounding can
-    also decide whether a crop just fits, and so which one is taken: for 1 to 4 images in 1000.
+    The size of a crop is drawn as a fraction of the image's area, its position as a fraction of the
+    free space, and every image takes the same number of draws. So an image that was shrunk in
+    advance (by scripts/prepare_imagenet.py) gets the crop of the original up to rounding, and the
+    same draws afterwards. torchvision draws positions in pixels, which differ for each image size.
+    Rounding can also decide whether a crop just fits, and so which crop is taken: for 1 to 4 images
+    in 1000.
 
     Args:
-        size: Height and width of the result.
-        scale: The range of the crop's share of the image's area.
-        ratio: The range of the crop's width / height.
-        interpolation: How it is resized, with antialiasing.
+        size: height and width of the result.
+        scale: range of the crop's share of the image's area.
+        ratio: range of the crop's width / height.
+        interpolation: mode of the resize, which is antialiased.
     """
 
     def __init__(
@@ -121,42 +129,42 @@ class RandomResizedCrop:
         self.interpolation = interpolation
 
     def __call__(self, image: EncodedImage) -> Tensor:
-        """Draw, decode, crop and resize: uint8 (C, size, size)."""
+        """Draw a crop, decode it and resize it; return uint8 (C, size, size)."""
         crop = image.decode(self.draw(image.height, image.width), min_size=self.size)
         return v2.functional.resize(crop, [self.size] * 2, self.interpolation, antialias=True)
 
     def draw(self, height: int, width: int) -> Box:
-        """Draw the crop of an image of this size, in its pixels.
+        """Draw a crop, in pixels, for an image of this size.
 
-        Where none of ten fits, it is the largest in the centre whose ratio is allowed.
+        If none of ten draws fits, return the largest central crop with an allowed ratio.
         """
-        (down, across), *tries = torch.rand(1 + _TRIES, 2, dtype=torch.float64).tolist()
+        (y, x), *tries = torch.rand(1 + _MAX_TRIES, 2, dtype=torch.float64).tolist()
         (smallest, largest), (narrowest, widest) = self.scale, self.ratio
-        for x, y in tries:
-            area = height * width * (smallest + x * (largest - smallest))
-            ratio = narrowest * (widest / narrowest) ** y  # its logarithm is uniform
+        for u, v in tries:
+            area = height * width * (smallest + u * (largest - smallest))
+            ratio = narrowest * (widest / narrowest) ** v  # its logarithm is uniform
             h, w = math.sqrt(area / ratio), math.sqrt(area * ratio)
             if h <= height and w <= width:
                 break
         else:
             h, w = min(height, width / narrowest), min(width, height * widest)
-            down = across = 0.5
+            y = x = 0.5
         rows, columns = max(1, round(h)), max(1, round(w))
-        top, left = round(down * (height - rows)), round(across * (width - columns))
+        top, left = round(y * (height - rows)), round(x * (width - columns))
         return Box(top, left, rows, columns)
 
 
-def _decode_in_full(image: EncodedImage | Tensor) -> Tensor:
+def _decode_fully(image: EncodedImage | Tensor) -> Tensor:
     return image.decode() if isinstance(image, EncodedImage) else image
 
 
 def mean_color(preprocessing: Mapping[str, Any]) -> list[int]:
-    """The mean of the set in 0..255, one value a channel."""
+    """Return the mean of each channel in 0..255."""
     return [round(255 * mean) for mean in _per_channel(preprocessing, "mean")]
 
 
-def to_channels(images: Tensor, in_channels: int) -> Tensor:
-    """Turn (..., 1 or 3, H, W) uint8 images into grey ones or RGB ones; others stay as they are."""
+def convert_channels(images: Tensor, in_channels: int) -> Tensor:
+    """Convert uint8 images (..., C, H, W) between grey and RGB where needed."""
     if images.shape[-3] == 1 and in_channels == 3:
         return images.repeat_interleave(3, dim=-3)
     if images.shape[-3] == 3 and in_channels == 1:
@@ -167,16 +175,16 @@ def to_channels(images: Tensor, in_channels: int) -> Tensor:
 
 
 class Normalize:
-    """(x / 255 - mean) / std: uint8 (N, C, H, W) -> float32 in channels_last, where the images are.
+    """(x / 255 - mean) / std: uint8 (N, C, H, W) -> float32 in channels_last, on the same device.
 
     Args:
-        preprocessing: See above; mean and std have one value, or one a channel, on the scale 0..1.
+        preprocessing: see the top of this module; mean and std have one value, or one per channel.
     """
 
     def __init__(self, preprocessing: Mapping[str, Any]):
         mean, std = _per_channel(preprocessing, "mean"), _per_channel(preprocessing, "std")
         size = preprocessing["image_size"]
-        # As large as an image: broadcasting along the channels, which lie innermost, is 6x slower.
+        # As large as an image: broadcasting along the innermost channels is 6 times slower.
         shape = (1, len(mean), size, size)
         self.offset, self.scale = (
             torch.tensor(values, dtype=torch.float32)
@@ -188,7 +196,7 @@ class Normalize:
         )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise a batch."""
+        """Return a normalised batch."""
         if self.offset.device != images.device:
             self.offset, self.scale = self.offset.to(images.device), self.scale.to(images.device)
         floats = images.to(torch.float32, memory_format=torch.channels_last)
@@ -201,7 +209,7 @@ def _per_channel(preprocessing: Mapping[str, Any], name: str) -> Sequence[float]
 
 
 def check_preprocessing(preprocessing: Mapping[str, Any]) -> None:
-    """Raise a ValueError that names the field, unless the preprocessing makes sense."""
+    """Raise ValueError with the setting and the fix if the preprocessing makes no sense."""
     channels = preprocessing["in_channels"]
     if channels not in (1, 3):
         raise ValueError(f"data.in_channels={channels}: images are read as grey (1) or as RGB (3)")
@@ -217,8 +225,4 @@ def check_preprocessing(preprocessing: Mapping[str, Any]) -> None:
         raise ValueError(
             f"data.crop_pct={preprocessing['crop_pct']}: must be above 0 and at most 1"
         )
-    if preprocessing["interpolation"] not in INTERPOLATIONS:
-        raise ValueError(
-            f"data.interpolation={preprocessing['interpolation']}: choose one of "
-            f"{', '.join(INTERPOLATIONS)}"
-        )
+    check_choice("data.interpolation", preprocessing["interpolation"], INTERPOLATIONS)

@@ -1,23 +1,24 @@
-from pathlib import Path
+"""Small data modules and a tree of image files."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
-OPTIONS = {
-    "class_names": None,
-    "in_channels": 3,
+from tests.conftest import PREPROCESSING
+
+SMALL_PREPROCESSING = PREPROCESSING | {
     "image_size": 16,
     "mean": [0.5],
     "std": [0.25],
     "crop_pct": 1.0,
-    "interpolation": "bilinear",
+}
+OPTIONS = {
+    **SMALL_PREPROCESSING,
+    "class_names": None,
     "batch_size": 8,
     "num_workers": 0,
     "val_fraction": 0.2,
     "split_seed": 0,
 }
-SMALL = {
+AUGMENT_MEMORY = {
     "crop_padding": 2,
     "flip": 0.5,
     "color_jitter": 0.4,
@@ -25,7 +26,7 @@ SMALL = {
     "mixup": 0.0,
     "cutmix": 0.0,
 }
-LARGE = {
+AUGMENT_FILES = {
     "scale": [0.3, 1.0],
     "ratio": [0.75, 1.33],
     "flip": 0.5,
@@ -38,21 +39,14 @@ LARGE = {
 }
 
 
-def write_images(folder: Path, count: int, *, first: int = 0) -> None:
-    """Write `count` different JPEGs of 24x20 pixels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(first, first + count):
-        pixels = np.random.default_rng((len(folder.name), number)).integers(0, 256, (20, 24, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:03}.jpg")
-
-
 @pytest.fixture
 def make_data():
-    """Make a set up ImageDataModule: make_data(name, **what differs from OPTIONS)."""
+    """make_data(name, **changes) -> an ImageDataModule with OPTIONS and changes, set up."""
     from mobilenets.data import ImageDataModule
+    from mobilenets.data.datamodule import IN_FILES
 
     def make(name, *, seed=0, **options):
-        augment = LARGE if name in ("folder", "imagenet") else SMALL
+        augment = AUGMENT_FILES if name in IN_FILES else AUGMENT_MEMORY
         data = ImageDataModule(name, seed=seed, **{**OPTIONS, "augment": augment, **options})
         data.setup()
         return data
@@ -61,13 +55,8 @@ def make_data():
 
 
 @pytest.fixture
-def images():
-    return write_images
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """A tree without splits: 3 classes of 10, 12 and 14 images."""
+def tree(tmp_path, write_images):
+    """A folder of three classes with 10, 12 and 14 images, without splits."""
     root = tmp_path / "flowers"
     for number, name in enumerate(("daisy", "rose", "tulip")):
         write_images(root / name, 10 + 2 * number)

@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F2
 
 from mobilenets.data.augment import BatchAugment, Mixing
-from mobilenets.data.randomness import uniform
+from mobilenets.data.randomness import draw_uniform
 
 
 def augment(crop_padding=0, flip=0.0, erasing=0.0, color_jitter=0.0, seed=0, channels=3):
@@ -56,7 +56,7 @@ def test_each_draw_has_its_meaning(channels, size):
     result = augment(2, 0.4, 0.3, channels=channels)(images, INDICES, 7)
     fill = torch.tensor([1, 2, 3][:channels], dtype=torch.uint8)[:, None, None]
     changed = 0
-    for image, found, draws in zip(images, result, uniform(0, 7, INDICES, 6), strict=True):
+    for image, found, draws in zip(images, result, draw_uniform(0, 7, INDICES, 6), strict=True):
         top, left = (int(draw * 5) for draw in draws[:2])
         expected = F.pad(image.flip(2) if draws[2] < 0.4 else image, [2] * 4)
         expected = expected[:, top : top + size, left : left + size].clone()
@@ -98,7 +98,7 @@ ADJUST = (F2.adjust_brightness, F2.adjust_contrast, F2.adjust_saturation)
 def test_colour_changes_as_torchvision_changes_it_in_any_order(channels, order):
     images = pictures(channels=channels, low=90, high=140)  # far from both ends: nothing is clipped
     result = augment(color_jitter=0.4)(images, INDICES, 2)
-    draws = uniform(0, 2, INDICES, 9)[:, 6:]
+    draws = draw_uniform(0, 2, INDICES, 9)[:, 6:]
     for image, found, factors in zip(images, result, 0.6 + 0.8 * draws, strict=True):
         expected = image / 255
         for step in order:

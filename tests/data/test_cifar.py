@@ -65,12 +65,12 @@ def check(splits, names):
     assert np.array_equal(splits["test"].images.reshape(PER_FILE, -1), pixels(5))
 
 
-def test_folder_is_read_from_itself_and_from_above(folder):
+def test_a_folder_is_read_by_its_path_or_its_parent(folder):
     check(*read(folder))
     check(*read(folder.parent))
 
 
-def test_archive_is_read_unopened_from_itself_and_from_its_folder(archive):
+def test_an_archive_is_read_in_place_by_its_path_or_its_folder(archive):
     check(*read(archive))
     check(*read(archive.parent))
     assert contents(archive.parent) == [archive.name]
@@ -81,7 +81,7 @@ def test_every_protocol_of_pickle_is_read(tmp_path, protocol):
     check(*read(write_cifar10(tmp_path / "copy", protocol=protocol)))
 
 
-def test_names_of_numpy_1_are_read(folder):
+def test_pickles_of_numpy_1_are_read(folder):
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes().replace(b"numpy._core.", b"numpy.core."))
     check(*read(folder))
@@ -100,7 +100,7 @@ def test_cifar100_has_fine_labels(tmp_path):
 
 
 def official(monkeypatch, folder=None, archive=None):
-    """Let the checksums of these files pass for the official ones."""
+    """Make the checksums of these files the official ones."""
     md5 = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     layout = cifar.LAYOUTS["cifar10"]
     layout = layout._replace(
@@ -119,13 +119,13 @@ def test_checksums_are_the_published_ones():
         assert layout.url.startswith("https://") and len(layout.archive_sha256) == 64
 
 
-def test_right_checksums_pass(folder, archive, monkeypatch):
+def test_official_checksums_are_accepted(folder, archive, monkeypatch):
     official(monkeypatch, folder, archive)
     check(*read(folder, verify=True))
     check(*read(archive, verify=True))
 
 
-def test_wrong_checksums_are_named(folder, archive, monkeypatch):
+def test_wrong_checksums_are_reported(folder, archive, monkeypatch):
     for place, name in ((folder, "data_batch_1"), (archive, archive.name)):
         with pytest.raises(ValueError, match=rf"{name} has the md5 checksum .*data.verify=false"):
             read(place, verify=True)
@@ -135,7 +135,7 @@ def test_wrong_checksums_are_named(folder, archive, monkeypatch):
         read(folder, verify=True)
 
 
-def test_missing_data_says_what_to_put_where(tmp_path):
+def test_the_error_for_missing_data_names_the_fix(tmp_path):
     with pytest.raises(ValueError) as error:
         read(tmp_path / "nowhere")
     message = str(error.value)
@@ -149,28 +149,28 @@ def test_missing_data_says_what_to_put_where(tmp_path):
     "failure",
     [urllib.error.URLError("no route"), ValueError("its sha256 is another one")],
 )
-def test_failed_download_says_what_to_put_where(tmp_path, monkeypatch, failure):
+def test_the_error_for_a_failed_download_names_the_fix(tmp_path, monkeypatch, failure):
     def fail(*args):
         raise failure
 
-    monkeypatch.setattr(cifar, "fetch", fail)
+    monkeypatch.setattr(cifar, "download", fail)
     with pytest.raises(ValueError) as error:
         read(tmp_path / "data", download=True)
     message = str(error.value)
     assert f"{tmp_path / 'data' / 'cifar-10-python.tar.gz'} is missing" in message
-    assert "downloading it failed" in message and "put it there" in message
+    assert "downloading it failed" in message and "to that path" in message
     assert not (tmp_path / "data").exists()
 
 
-def test_download_arrives_whole_and_is_asked_for_once(archive, tmp_path, monkeypatch):
+def test_the_archive_is_downloaded_once_with_its_checksum(archive, tmp_path, monkeypatch):
     asked = []
 
-    def fetch(url, path, sha256, limit):
+    def download(url, path, sha256, limit):
         asked.append((url, sha256, limit))
         path.parent.mkdir()
         path.write_bytes(archive.read_bytes())
 
-    monkeypatch.setattr(cifar, "fetch", fetch)
+    monkeypatch.setattr(cifar, "download", download)
     for _ in range(2):
         check(*read(tmp_path / "data", download=True))
     layout = cifar.LAYOUTS["cifar10"]
@@ -206,19 +206,19 @@ def test_pickles_that_would_run_code_are_refused(folder, tmp_path):
         pickle.dumps({"data": pixels(0), "labels": ["a", "b", "c", "d"]}),
     ],
 )
-def test_damaged_files_are_named(folder, content):
+def test_damaged_files_are_reported(folder, content):
     (folder / "data_batch_3").write_bytes(content)
     with pytest.raises(ValueError, match=r"data_batch_3 of .* is not a file of CIFAR.*download"):
         read(folder)
 
 
-def test_a_missing_file_is_named(folder):
+def test_a_missing_file_is_reported(folder):
     (folder / "data_batch_4").unlink()
-    with pytest.raises(ValueError, match=r"holds no data_batch_4: get cifar-10-python.tar.gz"):
+    with pytest.raises(ValueError, match=r"has no data_batch_4: download cifar-10-python.tar.gz"):
         read(folder)
 
 
-def test_a_damaged_archive_is_named(archive):
+def test_a_damaged_archive_is_reported(archive):
     archive.write_bytes(archive.read_bytes()[:3000])
     with pytest.raises(ValueError, match=r"cifar-10-python.tar.gz can't be read as a .tar.gz"):
         read(archive)
@@ -227,25 +227,25 @@ def test_a_damaged_archive_is_named(archive):
         read(archive)
 
 
-def test_an_archive_that_unpacks_to_too_much_is_not_read(archive, monkeypatch):
+def test_an_archive_beyond_the_size_limits_is_not_read(archive, monkeypatch):
     monkeypatch.setattr(cifar, "MAX_MEMBER", 1000)
-    with pytest.raises(ValueError, match=r"data_batch_\d is too much for it\): delete it and down"):
+    with pytest.raises(ValueError, match=r"data_batch_\d is beyond the size limits\): delete it"):
         read(archive)
     monkeypatch.undo()
-    for name, most in (("MAX_MEMBERS", 5), ("MAX_UNPACKED", 10_000)):
+    for name, limit in (("MAX_MEMBERS", 5), ("MAX_UNPACKED", 10_000)):
         with monkeypatch.context() as patch:
-            patch.setattr(cifar, name, most)
-            with pytest.raises(ValueError, match="is too much for it"):
+            patch.setattr(cifar, name, limit)
+            with pytest.raises(ValueError, match="is beyond the size limits"):
                 read(archive)
 
 
-def test_links_in_an_archive_lead_nowhere(archive, tmp_path):
+def test_links_in_an_archive_are_not_followed(archive, tmp_path):
     (tmp_path / "secret").write_bytes(b"secret")
     with tarfile.open(archive, "w:gz") as tar:
         link = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
         link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "secret")
         tar.addfile(link)
-    with pytest.raises(ValueError, match="holds no data_batch_1"):
+    with pytest.raises(ValueError, match="has no data_batch_1"):
         read(archive)
 
 
@@ -257,5 +257,5 @@ def test_class_names_are_checked_against_the_archive(folder):
     assert read(folder, class_names=NAMES)[1] == NAMES
     with pytest.raises(ValueError, match=r"no file batches.meta .*set data.class_names"):
         read(folder)
-    with pytest.raises(ValueError, match=r"labels up to 9, but 3 class names"):
+    with pytest.raises(ValueError, match=r"labels up to 9, but there are 3 class names"):
         read(folder, class_names=NAMES[:3])

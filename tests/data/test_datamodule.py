@@ -10,6 +10,8 @@ from torch._subclasses import FakeTensorMode
 from mobilenets.data import datamodule
 from mobilenets.data.datamodule import IN_FILES, IN_MEMORY
 from mobilenets.data.decode import ImageFileError
+from mobilenets.data.folder import find_trees
+from mobilenets.data.memory import RawSplit
 
 # Python 3.12 warns of every fork of a process with threads; torch of more workers than cores.
 workers = pytest.mark.filterwarnings(
@@ -17,13 +19,13 @@ workers = pytest.mark.filterwarnings(
 )
 
 
-def epoch_of(data, loader, epoch=0):
-    """Run through an epoch as Lightning does."""
+def run_epoch(data, loader, epoch=0):
+    """Return the batches of an epoch, prepared as Lightning does."""
     loader.sampler.set_epoch(epoch)
     return [data.on_after_batch_transfer(batch, 0) for batch in loader]
 
 
-def equal(first, second):
+def batches_equal(first, second):
     return len(first) == len(second) and all(
         torch.equal(a.images, b.images)
         and torch.equal(a.labels, b.labels)
@@ -41,21 +43,44 @@ def fake(make_data):
 
 
 def test_every_source_is_in_the_dicts():
-    assert sorted([*IN_MEMORY, *IN_FILES]) == [
-        "cifar10",
-        "cifar100",
-        "digits",
-        "fake",
-        "folder",
-        "imagenet",
-    ]
+    assert IN_MEMORY.keys() >= {"digits", "cifar10", "cifar100", "fake"}
+    assert IN_FILES.keys() >= {"folder", "imagenet"}
+    assert IN_MEMORY.keys().isdisjoint(IN_FILES)
 
 
-def test_digits_as_the_main_job_uses_them(make_data):
+def test_a_new_set_in_memory_needs_one_line_in_the_dict(make_data, monkeypatch):
+    def read_stripes(*, count, class_names):
+        images = torch.zeros(count, 1, 20, 20, dtype=torch.uint8)
+        images[: count // 2, :, ::4], images[count // 2 :, :, :, ::4] = 255, 255
+        labels = torch.arange(count) // (count // 2)
+        return {"train": RawSplit(images, labels)}, class_names or ["rows", "columns"]
+
+    monkeypatch.setitem(IN_MEMORY, "stripes", read_stripes)
+    data = make_data("stripes", count=40, test_fraction=0.2)
+    assert data.class_names == ["rows", "columns"]
+    assert data.sizes == {"train": 24, "val": 8, "test": 8}
+    for loader in (data.train_dataloader(), data.test_dataloader()):
+        assert run_epoch(data, loader)[0].images.shape == (8, 3, 16, 16)
+
+
+def test_a_new_set_in_files_needs_one_line_in_the_dict(make_data, monkeypatch, tree):
+    def find_daisies(*, root):
+        trees, notes = find_trees(root)
+        trees["train"].paths["weed"] = trees["train"].paths.pop("rose")
+        return trees, notes
+
+    monkeypatch.setitem(IN_FILES, "daisies", find_daisies)
+    data = make_data("daisies", root=str(tree), test_fraction=0.2)
+    assert data.class_names == ["daisy", "tulip", "weed"]
+    assert sum(data.sizes.values()) == 36
+    assert run_epoch(data, data.train_dataloader())[0].images.shape == (8, 3, 16, 16)
+
+
+def test_digits_with_the_settings_of_the_default_run(make_data):
     data = make_data("digits", in_channels=1, image_size=32, val_fraction=0.1, test_fraction=0.2)
     assert data.sizes == {"train": 1259, "val": 179, "test": 359}
     assert data.num_classes == 10 and data.class_names == list("0123456789")
-    batch = epoch_of(data, data.train_dataloader())[0]
+    batch = run_epoch(data, data.train_dataloader())[0]
     assert batch.images.shape == (8, 1, 32, 32) and batch.images.dtype == torch.float32
     assert data.preprocessing == {
         "image_size": 32,
@@ -70,7 +95,7 @@ def test_digits_as_the_main_job_uses_them(make_data):
 def test_splits_do_not_depend_on_the_seed_of_the_run(fake):
     def val(**seeds):
         data = fake(**seeds)
-        return torch.cat([b.images for b in epoch_of(data, data.val_dataloader())])
+        return torch.cat([b.images for b in run_epoch(data, data.val_dataloader())])
 
     assert torch.equal(val(seed=0), val(seed=1))
     assert not torch.equal(val(split_seed=0), val(split_seed=1))
@@ -78,10 +103,10 @@ def test_splits_do_not_depend_on_the_seed_of_the_run(fake):
 
 def test_order_and_augmentation_are_functions_of_seed_and_epoch(fake):
     data, again, other = fake(), fake(), fake(seed=1)
-    first = epoch_of(data, data.train_dataloader(), 1)
-    assert equal(first, epoch_of(again, again.train_dataloader(), 1))
-    assert not equal(first, epoch_of(data, data.train_dataloader(), 2))
-    assert not equal(first, epoch_of(other, other.train_dataloader(), 1))
+    first = run_epoch(data, data.train_dataloader(), 1)
+    assert batches_equal(first, run_epoch(again, again.train_dataloader(), 1))
+    assert not batches_equal(first, run_epoch(data, data.train_dataloader(), 2))
+    assert not batches_equal(first, run_epoch(other, other.train_dataloader(), 1))
 
 
 def samples(batches):
@@ -101,7 +126,7 @@ def test_a_sample_is_augmented_alike_in_any_batch(kind, fake, make_data, tree):
             if kind == "memory"
             else make_data("folder", root=str(tree), test_fraction=0.0, **options)
         )
-        return samples(epoch_of(data, data.train_dataloader(), 5))
+        return samples(run_epoch(data, data.train_dataloader(), 5))
 
     large, small = run(30), run(2)
     assert len(large) == 30 * (len(small) // 30)
@@ -110,8 +135,8 @@ def test_a_sample_is_augmented_alike_in_any_batch(kind, fake, make_data, tree):
 
 def test_training_batches_are_augmented_and_evaluation_batches_are_not(fake):
     data = fake()
-    raw = samples(epoch_of(data, data.eval_dataloader("train")))
-    augmented = samples(epoch_of(data, data.train_dataloader()))
+    raw = samples(run_epoch(data, data.eval_dataloader("train")))
+    augmented = samples(run_epoch(data, data.train_dataloader()))
     assert len(raw) == data.sizes["train"] and list(raw) == sorted(raw)
     changed = sum(not torch.equal(augmented[index], raw[index]) for index in augmented)
     assert changed > 0.9 * len(augmented)
@@ -127,7 +152,7 @@ def test_batches_are_normalised_and_in_channels_last(fake):
     assert result.labels is batch.labels
 
 
-def test_with_a_gpu_every_batch_is_made_there(fake, monkeypatch):
+def test_on_a_gpu_every_batch_is_made_there(fake, monkeypatch):
     data, gpu = fake(), torch.device("cuda", 0)
     data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=gpu))
     properties = SimpleNamespace(total_memory=2**30)
@@ -150,7 +175,7 @@ def test_evaluation_covers_every_sample_with_a_ragged_last_batch(fake):
     assert torch.cat([b.indices for b in batches]).tolist() == list(range(22))
 
 
-def test_less_than_one_batch_is_an_error_of_training_only(fake):
+def test_less_than_one_batch_is_an_error_in_training_only(fake):
     data = fake(batch_size=1000)
     with pytest.raises(ValueError, match="train split has 72 images, fewer than a batch of 1000"):
         data.train_dataloader()
@@ -161,7 +186,7 @@ def test_less_than_one_batch_is_an_error_of_training_only(fake):
 def test_iterating_leaves_the_global_generator_alone(fake):
     data = fake()
     before = torch.get_rng_state()
-    epoch_of(data, data.train_dataloader())
+    run_epoch(data, data.train_dataloader())
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -172,10 +197,10 @@ def test_ranks_share_the_global_batches(fake, monkeypatch):
     for rank in (0, 1):
         monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
         data = fake(batch_size=4)
-        ranks.append((epoch_of(data, data.train_dataloader()), list(data.test_dataloader())))
+        ranks.append((run_epoch(data, data.train_dataloader()), list(data.test_dataloader())))
     monkeypatch.undo()
     data = fake(batch_size=8)
-    alone = epoch_of(data, data.train_dataloader())
+    alone = run_epoch(data, data.train_dataloader())
     for whole, left, right in zip(alone, ranks[0][0], ranks[1][0], strict=True):
         assert torch.equal(whole.images, torch.cat([left.images, right.images]))
     seen = [index for _, test in ranks for batch in test for index in batch.indices.tolist()]
@@ -197,14 +222,14 @@ def test_the_number_of_workers_changes_nothing(make_data, tree):
     for num_workers in (0, 1, 2):
         data = make_data("folder", root=str(tree), test_fraction=0.2, num_workers=num_workers)
         loader = data.train_dataloader()
-        runs.append([b for epoch in (0, 1) for b in epoch_of(data, loader, epoch)])
-        runs[-1] += epoch_of(data, data.test_dataloader())
-    assert equal(runs[0], runs[1]) and equal(runs[0], runs[2])
-    assert not equal(runs[0][:2], runs[0][2:4])
+        runs.append([b for epoch in (0, 1) for b in run_epoch(data, loader, epoch)])
+        runs[-1] += run_epoch(data, data.test_dataloader())
+    assert batches_equal(runs[0], runs[1]) and batches_equal(runs[0], runs[2])
+    assert not batches_equal(runs[0][:2], runs[0][2:4])
 
 
 @workers
-def test_workers_of_validation_are_there_before_training_begins(make_data, tree):
+def test_validation_workers_start_before_training(make_data, tree):
     """A fork in mid-training would copy gigabytes."""
     data = make_data("folder", root=str(tree), test_fraction=0.2, num_workers=2)
     before = set(multiprocessing.active_children())
@@ -239,7 +264,7 @@ def test_which_images_are_skipped_does_not_depend_on_the_workers(make_data, tree
     for num_workers in (0, 1, 2):
         options = {"num_workers": num_workers, "batch_size": 4, "on_bad_image": "skip"}
         data = make_data("folder", root=str(tree), test_fraction=0.2, **options)
-        batches = epoch_of(data, data.train_dataloader(), 1) + list(data.test_dataloader())
+        batches = run_epoch(data, data.train_dataloader(), 1) + list(data.test_dataloader())
         runs.append([(batch.indices.tolist(), batch.skipped) for batch in batches])
     assert runs[0] == runs[1] == runs[2]
     assert 1 <= sum(len(skipped) for _, skipped in runs[0]) <= 3
@@ -264,10 +289,10 @@ def test_folder_keeps_its_split_when_it_moves(make_data, tree):
 
 
 @pytest.mark.parametrize("name", ["folder", "imagenet"])
-def test_val_is_the_test_set_where_there_is_no_other(make_data, tmp_path, images, name):
+def test_val_is_the_test_set_if_there_is_no_other(make_data, tmp_path, write_images, name):
     for letter in "ab":
-        images(tmp_path / "train" / letter, 10)
-        images(tmp_path / "val" / letter, 3)
+        write_images(tmp_path / "train" / letter, 10)
+        write_images(tmp_path / "val" / letter, 3)
     data = make_data(name, root=str(tmp_path))
     assert data.sizes == {"train": 16, "val": 4, "test": 6}
     assert data.sample_name("test", 0) == str(tmp_path / "val" / "a" / "000.jpg")
@@ -310,12 +335,13 @@ def test_names_of_samples_in_memory(fake):
 
 
 @pytest.mark.parametrize(("allotted", "workers"), [(3, 3), (64, 8)])
-def test_null_workers_is_one_a_cpu_allotted_and_memory_needs_none(
+def test_null_workers_means_one_per_cpu_and_sets_in_memory_use_none(
     make_data, fake, tree, monkeypatch, allotted, workers
 ):
     monkeypatch.setattr(datamodule, "num_cpus", lambda: allotted)
     data = make_data("folder", root=str(tree), test_fraction=0.2, num_workers=None)
     assert data.num_workers == workers
+    assert fake(num_workers=4).num_workers == fake(num_workers=None).num_workers == 0
     assert fake(num_workers=4).train_dataloader().num_workers == 0
 
 
@@ -328,25 +354,25 @@ def test_null_workers_is_one_a_cpu_allotted_and_memory_needs_none(
         ({"val_fraction": 1.0}, "add up to less than 1"),
     ],
 )
-def test_wrong_options_are_named(fake, options, message):
+def test_wrong_options_are_reported_by_name(fake, options, message):
     with pytest.raises(ValueError, match=message):
         fake(**options)
 
 
-def test_unknown_set_names_the_nearest(make_data):
-    with pytest.raises(ValueError, match=r"data 'cifar' is unknown: did you mean cifar10\?"):
+def test_an_unknown_set_suggests_the_nearest(make_data):
+    with pytest.raises(ValueError, match=r"data 'cifar' is unknown; did you mean cifar10\?"):
         make_data("cifar")
 
 
-def test_unknown_split_names_the_choices(fake):
-    with pytest.raises(ValueError, match=r"split=dev: choose one of train, val, test"):
+def test_an_unknown_split_lists_the_choices(fake):
+    with pytest.raises(ValueError, match=r"split 'dev' is unknown; .*Choices: train, val, test"):
         fake().eval_dataloader("dev")
 
 
 @pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning"
 )
-def test_lightning_sets_the_epoch_and_calls_the_hook(fake):
+def test_lightning_sets_the_epoch_and_calls_the_hook(fake, make_trainer):
     import pytorch_lightning as pl
 
     class Recorder(pl.LightningModule):
@@ -366,16 +392,7 @@ def test_lightning_sets_the_epoch_and_calls_the_hook(fake):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
     data, net = fake(batch_size=24), Recorder()
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
-    trainer.fit(net, datamodule=data)
+    make_trainer(max_epochs=2, enable_checkpointing=False).fit(net, datamodule=data)
     assert [batch.epoch for batch in net.seen] == [0, 0, 0, 1, 1, 1]
     loader = fake(batch_size=24).train_dataloader()
-    assert equal(net.seen, epoch_of(data, loader, 0) + epoch_of(data, loader, 1))
+    assert batches_equal(net.seen, run_epoch(data, loader, 0) + run_epoch(data, loader, 1))

@@ -232,7 +232,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_unreadable_files_are_named_with_the_fix(tmp_path, name):
+def test_unreadable_files_are_reported_with_the_fix(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(BROKEN[name]())
     with pytest.raises(BadImageError) as error:
@@ -249,7 +249,7 @@ def test_a_truncated_file_is_found_at_a_reduced_scale():
         decode_image(data[: len(data) // 2], "cut.jpg", 3, min_size=10)
 
 
-def test_a_file_that_can_not_be_read_says_nothing_of_a_picture(tmp_path):
+def test_a_file_that_can_not_be_read_is_not_called_a_bad_image(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
@@ -257,7 +257,7 @@ def test_a_file_that_can_not_be_read_says_nothing_of_a_picture(tmp_path):
         "gone.jpg": r"can't be read \(no such file or directory\): restore it, or delete it",
         "folder.jpg": r"can't be read \(is a directory\)",
         "circle.jpg": r"can't be read \(too many levels of symbolic links\)",
-        "pipe.jpg": "is no regular file: remove it, or replace it",
+        "pipe.jpg": "is not a regular file: remove it, or replace it",
     }
     for name, sentence in sentences.items():
         with pytest.raises(ImageFileError, match=rf"/{name} {sentence}") as error:
@@ -268,11 +268,13 @@ def test_a_file_that_can_not_be_read_says_nothing_of_a_picture(tmp_path):
 def test_a_file_larger_than_any_image_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(bytes(1000))
     monkeypatch.setattr("mobilenets.data.decode._MAX_BYTES", 999)
-    with pytest.raises(ImageFileError, match=r"a.jpg has 1,000 bytes, .* at most 999 are read"):
+    with pytest.raises(
+        ImageFileError, match=r"a.jpg has 1,000 bytes, more than the maximum of 999"
+    ):
         read_file(str(tmp_path / "a.jpg"))
 
 
-def test_running_out_of_memory_is_not_the_pictures_fault(monkeypatch):
+def test_running_out_of_memory_is_not_reported_as_a_bad_image(monkeypatch):
     def exhausted(*args, **kwargs):
         raise MemoryError
 

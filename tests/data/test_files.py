@@ -10,24 +10,9 @@ from mobilenets.data.decode import BadImageError, ImageFileError
 from mobilenets.data.files import FileSet
 from mobilenets.data.folder import list_images_strict
 from mobilenets.data.transforms import eval_transform, train_transform
+from tests.data.conftest import AUGMENT_FILES, SMALL_PREPROCESSING
 
-PRE = {
-    "image_size": 16,
-    "in_channels": 3,
-    "mean": [0.5],
-    "std": [0.25],
-    "crop_pct": 1.0,
-    "interpolation": "bilinear",
-}
-AUGMENT = {
-    "scale": [0.3, 1.0],
-    "ratio": [0.75, 1.33],
-    "flip": 0.5,
-    "color_jitter": 0.4,
-    "policy": "trivialaugment",
-    "magnitude": 9,
-    "erasing": 0.3,
-}
+AUGMENT = AUGMENT_FILES | {"policy": "trivialaugment"}
 
 
 @pytest.fixture
@@ -40,8 +25,8 @@ def make(tree, class_names=("daisy", "rose", "tulip"), seed=0, **options):
         list_images_strict(tree),
         class_names,
         in_channels=3,
-        train_transform=train_transform(PRE, AUGMENT),
-        eval_transform=eval_transform(PRE),
+        train_transform=train_transform(SMALL_PREPROCESSING, AUGMENT),
+        eval_transform=eval_transform(SMALL_PREPROCESSING),
         seed=seed,
         **options,
     )
@@ -75,13 +60,12 @@ def test_augmentation_is_a_function_of_seed_epoch_and_index(tree, files):
 @pytest.mark.filterwarnings(
     "ignore:.*use of fork:DeprecationWarning", "ignore:This DataLoader will create"
 )
-def test_any_number_of_workers_gives_the_same_from_reduced_files(tmp_path):
+def test_any_number_of_workers_gives_the_same_from_reduced_files(tmp_path, picture):
     (tmp_path / "daisy").mkdir()
     for number in range(8):
         exif = Image.Exif()
         exif[0x0112] = number % 8 + 1
-        coarse = np.random.default_rng(number).integers(0, 256, (9, 12, 3)).astype(np.uint8)
-        large = Image.fromarray(coarse).resize((400 + 10 * number, 300), Image.Resampling.BICUBIC)
+        large = picture(number, 400 + 10 * number, 300)
         large.save(tmp_path / "daisy" / f"{number}.jpg", exif=exif)
     files = make(tmp_path, class_names=["daisy"])
     keys = [(epoch, np.arange(start, 8, 2)) for epoch in (0, 1, -1) for start in (0, 1)]
@@ -122,9 +106,9 @@ def test_a_copy_for_a_spawned_worker_gives_the_same(files):
     assert torch.equal(pickle.loads(pickle.dumps(files))[key].images, files[key].images)
 
 
-def test_names_beyond_ascii(tmp_path, images):
-    images(tmp_path / "grün", 1)
-    images(tmp_path / "голубой", 1)
+def test_names_beyond_ascii(tmp_path, write_images):
+    write_images(tmp_path / "grün", 1)
+    write_images(tmp_path / "голубой", 1)
     files = make(tmp_path, class_names=["grün", "голубой"])
     assert files[(-1, np.array([0, 1]))].labels.tolist() == [0, 1]
     assert files.keys() == ["grün/000.jpg", "голубой/000.jpg"]

@@ -16,13 +16,13 @@ def names(tree):
 
 
 @pytest.fixture
-def splits(tmp_path, images):
+def splits(tmp_path, write_images):
     """Make root/SPLIT/CLASS with one image a class: splits(train="ab", val="a")."""
 
     def make(**classes):
         for split, letters in classes.items():
             for letter in letters:
-                images(tmp_path / "root" / split / letter, 1)
+                write_images(tmp_path / "root" / split / letter, 1)
         return tmp_path / "root"
 
     return make
@@ -55,26 +55,26 @@ def test_links_are_followed_but_not_in_circles(tree):
     (tree / "lily").symlink_to(tree / "rose", target_is_directory=True)
     assert names(list_images_strict(tree))["lily"] == 12
     (tree / "rose" / "again").symlink_to(tree / "rose", target_is_directory=True)
-    with pytest.raises(ValueError, match=r"again links back to a folder above it: remove the link"):
+    with pytest.raises(ValueError, match=r"again links to a folder above it: remove the link"):
         list_images_strict(tree)
 
 
 def test_dead_links_and_devices_named_like_images_are_reported(tree):
     (tree / "rose" / "x.jpg").symlink_to(tree / "gone.jpg")
-    with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file: remove or"):
+    with pytest.raises(ValueError, match=r"x.jpg is a dead link or not a regular file: remove or"):
         list_images_strict(tree)
     (tree / "rose" / "x.jpg").unlink()
     (tree / "rose" / "x.jpg").symlink_to("x.jpg")
     (tree / "lily").symlink_to("lily")
-    with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file"):
+    with pytest.raises(ValueError, match=r"x.jpg is a dead link or not a regular file"):
         list_images_strict(tree)
     (tree / "rose" / "x.jpg").unlink()
     os.mkfifo(tree / "rose" / "x.jpg")
-    with pytest.raises(ValueError, match=r"x.jpg is a dead link or no regular file"):
+    with pytest.raises(ValueError, match=r"x.jpg is a dead link or not a regular file"):
         list_images_strict(tree)
 
 
-def test_a_survey_finds_all_problems_at_once(tree):
+def test_all_problems_are_found_at_once(tree):
     for name in ("lily", "orchid"):
         (tree / name).mkdir()
     (tree / "rose" / "x.jpg").symlink_to(tree / "gone.jpg")
@@ -103,7 +103,7 @@ def test_all_three_splits(splits, name):
     assert notes == []
 
 
-def test_val_serves_as_test_where_there_is_no_test(splits):
+def test_val_serves_as_test_if_there_is_no_test(splits):
     root = splits(train="ab", val="ab")
     for find in (find_trees, find_imagenet):
         trees, notes = find(str(root))
@@ -115,42 +115,42 @@ def test_val_serves_as_test_where_there_is_no_test(splits):
         assert notes[0].startswith(f"{root / 'val'} serves as the test set; the validation set is")
 
 
-def test_val_is_split_off_where_there_is_none(splits):
+def test_val_is_split_off_if_there_is_none(splits):
     trees, notes = find_trees(str(splits(train="ab", test="ab")))
     assert sorted(trees) == ["test", "train"] and "split off train/ by seed" in notes[0]
 
 
-def test_imagenets_unlabelled_test_folder_is_left_alone(splits, images):
+def test_imagenets_unlabelled_test_folder_is_left_alone(splits, write_images):
     root = splits(train="ab", val="ab")
-    images(root / "test", 2)
+    write_images(root / "test", 2)
     trees, _ = find_imagenet(str(root))
     assert trees["test"].root == root / "val"
 
 
-def test_folders_beside_the_splits_are_named(splits):
+def test_folders_beside_the_splits_are_listed(splits):
     _, notes = find_trees(str(splits(train="ab", val="ab", test="ab", masks="a", extra="a")))
     assert len(notes) == 1 and notes[0].endswith("are ignored: extra, masks")
 
 
-def test_classes_may_be_called_like_splits(tmp_path, images):
+def test_classes_may_have_the_names_of_splits(tmp_path, write_images):
     for name in ("train", "bus", "test"):
-        images(tmp_path / name, 2)
+        write_images(tmp_path / name, 2)
     trees, _ = find_trees(str(tmp_path))
     assert names(trees["train"]) == {"bus": 2, "test": 2, "train": 2}
 
 
-def test_stray_images_beside_the_classes_change_nothing(splits, images):
+def test_stray_images_beside_the_classes_change_nothing(splits, write_images):
     root = splits(train="ab", val="ab", test="ab")
-    images(root / "train", 1)
-    images(root, 1)
+    write_images(root / "train", 1)
+    write_images(root, 1)
     trees, notes = find_trees(str(root))
     assert sorted(trees) == ["test", "train", "val"] and notes == []
     assert names(trees["train"]) == {"a": 1, "b": 1}
 
 
-def test_an_unlabelled_test_folder_is_ignored_aloud(splits, images):
+def test_an_unlabelled_test_folder_is_ignored_with_a_note(splits, write_images):
     root = splits(train="ab", val="ab")
-    images(root / "test", 2)
+    write_images(root / "test", 2)
     trees, notes = find_trees(str(root))
     assert trees["test"].root == root / "val" and notes[0].endswith("are ignored: test")
 
@@ -162,16 +162,16 @@ def fails(find, root, message):
 
 
 @pytest.mark.parametrize("find", [find_trees, find_imagenet])
-def test_a_root_that_is_no_folder(find, tmp_path):
-    fails(find, tmp_path / "gone", rf"data.root={tmp_path}/gone does not exist: give the folder")
+def test_a_root_that_is_not_a_folder(find, tmp_path):
+    fails(find, tmp_path / "gone", rf"data.root={tmp_path}/gone does not exist: set it to")
     (tmp_path / "file").touch()
-    fails(find, tmp_path / "file", rf"data.root={tmp_path}/file is a file: give the folder")
-    fails(find, "", "data.root is missing: give the folder")
+    fails(find, tmp_path / "file", rf"data.root={tmp_path}/file is a file: set it to the folder")
+    fails(find, "", "data.root is missing: set it to the folder")
 
 
-def test_a_root_without_classes(tmp_path, images):
+def test_a_root_without_classes(tmp_path, write_images):
     fails(find_trees, tmp_path, rf"{tmp_path} has no class folders: put the images of each class")
-    images(tmp_path, 3)
+    write_images(tmp_path, 3)
     fails(find_trees, tmp_path, rf"{tmp_path} has no class folders")
 
 
@@ -203,9 +203,9 @@ def test_imagenet_without_its_folders(tree, splits):
     fails(find_imagenet, splits(train="ab"), r"has no folder val/")
 
 
-def test_imagenets_validation_images_still_unsorted(splits, images):
+def test_imagenets_validation_images_still_unsorted(splits, write_images):
     root = splits(train="ab")
-    images(root / "val", 3)
+    write_images(root / "val", 3)
     fails(find_imagenet, root, rf"{root}/val has no class folders: put the images of each class")
 
 
@@ -232,5 +232,5 @@ def test_class_names_that_are_not_the_folders(splits):
 
 def test_a_single_class(splits):
     trees, _ = find_trees(str(splits(train="a")))
-    with pytest.raises(ValueError, match=r"one class folder only \(a\): .*is data.root one level"):
+    with pytest.raises(ValueError, match=r"only one class folder \(a\): .*is data.root one level"):
         order_classes(trees, None)

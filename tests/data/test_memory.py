@@ -49,7 +49,7 @@ def test_a_subset_renumbers_its_samples_and_shares_their_memory():
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Claim a GPU of so much memory: gpu(size in bytes)."""
+    """gpu(size) makes the GPU report `size` bytes of memory."""
 
     def claim(size):
         def properties(device):
@@ -61,13 +61,13 @@ def gpu(monkeypatch):
     return claim
 
 
-def test_images_go_to_a_gpu_of_which_they_take_a_quarter_at_most(gpu):
+def test_a_gpu_has_room_for_a_quarter_of_its_memory(gpu):
     gpu(4000)
     assert has_room(GPU, 1000) and not has_room(GPU, 1001)
     assert not has_room(CPU, 1) and not has_room(torch.device("mps"), 1)
 
 
-def test_on_a_gpu_a_set_gathers_there_and_its_parts_share_their_images(gpu, monkeypatch):
+def test_sets_on_a_gpu_gather_there_and_share_their_images(gpu, monkeypatch):
     whole = prepare(raw(), PRE)
     size = whole.images.nbytes
     parts = [whole.subset(np.arange(6)), whole.subset(np.arange(6, 10)), prepare(raw(), PRE)]
@@ -111,7 +111,7 @@ def test_an_empty_subset_is_allowed():
     assert isinstance(prepare(raw(), PRE), MemorySet)
 
 
-def test_names_of_the_config_replace_those_of_the_set():
+def test_class_names_in_the_config_replace_those_of_the_set():
     assert check_class_names(["0", "1"], None) == ["0", "1"]
     assert check_class_names(["0", "1"], ["zero", "one"]) == ["zero", "one"]
     with pytest.raises(ValueError, match=r"data.class_names has 1 names, the data 2 classes: give"):

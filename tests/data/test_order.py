@@ -97,9 +97,9 @@ def test_every_rank_trains_on_the_same_number_of_batches():
             assert {size for rank in lengths for size in rank} == {4}
 
 
-def test_an_epoch_can_begin_in_its_middle_and_the_next_one_is_whole():
+def test_an_epoch_can_start_in_its_middle_and_the_next_one_is_complete():
     whole, middle = order(40), order(40, epoch=2, start=7)
-    assert len(middle) == len(whole), "the epoch is as long as ever"
+    assert len(middle) == len(whole), "the length of the epoch is unchanged"
     assert batches(middle, 2) == batches(whole, 2)[7:]
     assert batches(middle, 3) == batches(whole, 3)
     assert batches(order(40, epoch=2, start=10), 2) == []

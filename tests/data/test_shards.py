@@ -65,7 +65,7 @@ def small(data, short_side=32, quality=95):
 # The folder of shards
 
 
-def test_shards_are_listed_as_the_tree_that_they_were_made_of(tree, packed):
+def test_shards_are_listed_as_the_tree_that_they_were_made_from(tree, packed):
     before, after = list_images_strict(tree), list_images_strict(packed)
     assert len(list(packed.glob("*.tar"))) == 8
     assert list(after.paths.items()) == list(before.paths.items())
@@ -92,10 +92,10 @@ def test_the_same_images_give_the_same_bytes(tree, packed, tmp_path):
     assert all((again / name).read_bytes() == (packed / name).read_bytes() for name in files)
 
 
-def test_names_that_tar_finds_difficult(tmp_path, images):
+def test_names_that_are_difficult_for_tar(tmp_path, write_images):
     difficult = ("grün", "long" * 60, os.fsdecode(b"latin\xe9"), "a", "a b")
     for name in difficult:
-        images(tmp_path / "tree" / name, 2)
+        write_images(tmp_path / "tree" / name, 2)
     (tmp_path / "tree" / "a" / "000.jpg").rename(tmp_path / "tree" / "a" / ("ä" * 120 + ".JPEG"))
     before, after = (
         list_images_strict(tmp_path / "tree"),
@@ -108,7 +108,7 @@ def test_names_that_tar_finds_difficult(tmp_path, images):
         assert tar.getnames() == names[:5]
 
 
-def test_what_has_become_a_jpeg_is_called_one_in_the_tar_file_only(tmp_path):
+def test_converted_files_are_named_jpg_in_the_tar_file_only(tmp_path):
     (tmp_path / "tree" / "a").mkdir(parents=True)
     for name in ("1.png", "1.JPEG"):
         Image.fromarray(photo(20, 20)).save(tmp_path / "tree" / "a" / name)
@@ -143,7 +143,7 @@ def test_images_are_read_in_any_order_from_any_thread_or_copy(tree, packed):
     assert [pickle.loads(pickle.dumps(read))(name) for name in names[:14]] == expected[:14]
 
 
-def test_few_files_are_open_at_a_time(tree, packed, monkeypatch):
+def test_the_number_of_open_files_is_limited(tree, packed, monkeypatch):
     opened, closed = [], []
     monkeypatch.setattr(module, "_MAX_OPEN", 2)
     monkeypatch.setattr(os, "open", spy(os.open, opened))
@@ -164,7 +164,7 @@ def spy(function, results):
     return call
 
 
-def test_a_shard_that_is_lost_or_cut_short_is_reported_with_its_name(packed):
+def test_a_missing_or_truncated_shard_is_reported_with_its_name(packed):
     path = shard_path(packed, 3)
     _, read, _ = open_shards(packed)
     os.truncate(path, 2000)
@@ -184,7 +184,7 @@ def test_a_shard_that_is_lost_or_cut_short_is_reported_with_its_name(packed):
 def test_a_damaged_index_is_one_sentence(packed, text):
     (packed / INDEX).write_text(text)
     with pytest.raises(
-        ValueError, match=r"shards.json is no index of shards .* anew with"
+        ValueError, match=r"shards.json is not a valid index of shards .* again with"
     ) as error:
         list_images_strict(packed)
     assert "\n" not in str(error.value)
@@ -254,7 +254,7 @@ def test_quality_is_that_of_the_jpeg():
     assert sizes == sorted(sizes) and len(set(sizes)) == 3
 
 
-def test_what_can_not_become_a_jpeg_is_refused():
+def test_files_that_can_not_become_a_jpeg_are_refused():
     with pytest.raises(ImageFileError, match=r"x.png can't be read as an image"):
         shrink(encoded(photo(20, 20))[:300], "x.png", short_side=32, quality=95)
     with pytest.raises(ImageFileError, match=r"^x.png is too long for a JPEG \(70,000 pixels\)"):
@@ -334,11 +334,11 @@ def test_a_tree_reads_its_files(tree):
         read("rose/gone.jpg")
 
 
-# Images that are smaller than what is asked for
+# Images that are too small
 
 
 @pytest.mark.parametrize("name", ["folder", "imagenet"])
-def test_shards_of_smaller_images_than_are_asked_for_are_noted(make_data, tree, tmp_path, name):
+def test_a_note_says_that_the_images_of_shards_are_too_small(make_data, tree, tmp_path, name):
     for split, short_side in (("train", 16), ("val", 18)):
         pack(tree, tmp_path / "set" / split, short_side=short_side)
 
@@ -348,7 +348,7 @@ def test_shards_of_smaller_images_than_are_asked_for_are_noted(make_data, tree, 
     assert notes(image_size=16) == notes(image_size=14, crop_pct=0.875) == []
     assert notes(image_size=16, crop_pct=0.8) == [
         "the shards were made with --short-side 16, and their images are enlarged to 20 "
-        "(data.image_size=16 / data.crop_pct): make them anew with scripts/prepare_imagenet.py "
+        "(data.image_size=16 / data.crop_pct): make them again with scripts/prepare_imagenet.py "
         "--short-side 20, or lower data.image_size"
     ]
     assert len(notes(image_size=17)) == 1

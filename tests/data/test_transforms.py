@@ -9,32 +9,30 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from mobilenets.data.decode import EncodedImage, decode_image
-from mobilenets.data.randomness import counted_rng
+from mobilenets.data.randomness import counter_rng
 from mobilenets.data.transforms import (
     Normalize,
     RandomResizedCrop,
     check_preprocessing,
+    convert_channels,
     eval_transform,
     mean_color,
-    to_channels,
     train_transform,
 )
+from tests.conftest import PREPROCESSING
+from tests.data.conftest import AUGMENT_FILES
 
-PRE = {
-    "image_size": 32,
-    "in_channels": 3,
+IMAGENET = PREPROCESSING | {
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
     "crop_pct": 0.875,
     "interpolation": "bicubic",
 }
-NONE = {
+CROP_ONLY = AUGMENT_FILES | {
     "scale": [0.08, 1.0],
-    "ratio": [0.75, 1.33],
     "flip": 0.0,
     "color_jitter": 0.0,
     "policy": None,
-    "magnitude": 9,
     "erasing": 0.0,
 }
 
@@ -58,25 +56,25 @@ def encoded(image, file_format="PNG"):
     return EncodedImage(file_of(image, file_format), "photo", len(image))
 
 
-def test_evaluation_is_what_pil_and_torchvision_do():
+def test_evaluation_agrees_with_pil_and_torchvision():
     image = photo()
     size = round(32 / 0.875)
     pil = Image.fromarray(image.permute(1, 2, 0).numpy())
     expected = v2.CenterCrop(32)(v2.Resize(size, v2.InterpolationMode.BICUBIC)(pil))
-    result = eval_transform(PRE)(image)
+    result = eval_transform(IMAGENET)(image)
     assert result.dtype == torch.uint8 and result.shape == (3, 32, 32)
     difference = result.float() - torch.tensor(np.array(expected)).permute(2, 0, 1)
     assert difference.abs().max() <= 2
 
 
-def test_evaluation_of_a_batch_is_that_of_its_images():
+def test_evaluation_of_a_batch_equals_that_of_its_images():
     batch = torch.stack([photo(), photo().flip(2)])
-    transform = eval_transform(PRE)
+    transform = eval_transform(IMAGENET)
     assert torch.equal(transform(batch), torch.stack([transform(image) for image in batch]))
 
 
-def test_evaluation_of_a_file_is_that_of_all_its_pixels():
-    transform = eval_transform(PRE)
+def test_evaluation_decodes_all_pixels_of_a_file():
+    transform = eval_transform(IMAGENET)
     data = file_of(photo(3, 600, 900), "JPEG")
     pixels = decode_image(data, "a.jpg", 3)
     assert torch.equal(transform(EncodedImage(data, "a.jpg", 3)), transform(pixels))
@@ -84,7 +82,7 @@ def test_evaluation_of_a_file_is_that_of_all_its_pixels():
 
 def test_nearest_enlarges_by_repetition():
     image = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
-    enlarged = eval_transform(PRE | {"interpolation": "nearest", "crop_pct": 1.0})(image)
+    enlarged = eval_transform(IMAGENET | {"interpolation": "nearest", "crop_pct": 1.0})(image)
     assert torch.equal(enlarged, image.repeat_interleave(4, 1).repeat_interleave(4, 2))
 
 
@@ -106,7 +104,7 @@ def boxes(crop, height, width, count=2000):
     """(count, 4): top, left, height and width of the crops of the first samples of an epoch."""
     drawn = []
     for index in range(count):
-        with counted_rng(0, 0, index):
+        with counter_rng(0, 0, index):
             drawn.append(crop.draw(height, width))
     return torch.tensor(drawn)
 
@@ -119,7 +117,7 @@ def test_crops_are_distributed_as_torchvisions(size, scale):
     ours = boxes(random_crop(scale), *size)
     canvas = torch.empty(1, *size, device="meta")
     get_params = transforms.RandomResizedCrop.get_params
-    with counted_rng(1, 0, 0):
+    with counter_rng(1, 0, 0):
         theirs = torch.tensor([get_params(canvas, list(scale), [0.75, 1.33]) for _ in range(2000)])
     for row in (ours.double().T, theirs.double().T):
         top, left, height, width = row
@@ -139,7 +137,7 @@ def test_an_image_without_a_crop_that_fits_is_cropped_in_the_centre_as_torchvisi
         assert random_crop(scale, ratio).draw(*size) == theirs
 
 
-def test_an_image_made_smaller_has_the_crop_of_the_original():
+def test_a_shrunk_image_has_the_crop_of_the_original():
     crop = random_crop()
     whole, half = boxes(crop, 500, 750), boxes(crop, 250, 375)
     assert (whole / 2 - half).abs().max() <= 1
@@ -153,14 +151,14 @@ def test_an_image_made_smaller_has_the_crop_of_the_original():
 def test_the_draws_after_a_crop_do_not_depend_on_the_images_size():
     after = set()
     for size in ((500, 750), (250, 375), (40, 400), (3, 2)):
-        with counted_rng(0, 0, 0):
+        with counter_rng(0, 0, 0):
             random_crop().draw(*size)
             after.add(torch.rand(1).item())
     assert len(after) == 1
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
-def test_a_crop_is_that_of_all_pixels_whatever_is_decoded(file_format):
+def test_a_crop_equals_that_of_the_fully_decoded_image(file_format):
     crop = random_crop()
     rows = torch.linspace(0, 255, 301)[:, None].expand(301, 413)
     columns = torch.linspace(255, 0, 413).expand(301, 413)
@@ -169,9 +167,9 @@ def test_a_crop_is_that_of_all_pixels_whatever_is_decoded(file_format):
     sizes = set()
     for index in range(40):
         image = Recorded(data, "a", 3)
-        with counted_rng(0, 0, index):
+        with counter_rng(0, 0, index):
             result = crop(image)
-        with counted_rng(0, 0, index):
+        with counter_rng(0, 0, index):
             box = crop.draw(301, 413)
         expected = v2.functional.resized_crop(pixels, *box, [32, 32], antialias=True)
         assert result.shape == (3, 32, 32) and result.dtype == torch.uint8
@@ -204,8 +202,8 @@ CHANGES = {
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("change", CHANGES)
 def test_training_draws_from_torch_only_and_varies(change, channels):
-    preprocessing = PRE | {"in_channels": channels, "mean": [0.5], "std": [0.25]}
-    transform = train_transform(preprocessing, NONE | CHANGES[change])
+    preprocessing = IMAGENET | {"in_channels": channels, "mean": [0.5], "std": [0.25]}
+    transform = train_transform(preprocessing, CROP_ONLY | CHANGES[change])
     image = photo(channels)
 
     def run(seed_of_others):
@@ -213,7 +211,7 @@ def test_training_draws_from_torch_only_and_varies(change, channels):
         np.random.seed(seed_of_others)
         results = []
         for index in range(30):
-            with counted_rng(0, 0, index):
+            with counter_rng(0, 0, index):
                 results.append(transform(encoded(image)))
         return torch.stack(results)
 
@@ -227,52 +225,53 @@ def test_each_option_changes_something():
     image = photo()
     results = set()
     for change in CHANGES.values():
-        with counted_rng(0, 0, 4):
+        with counter_rng(0, 0, 4):
             transform = train_transform(
-                PRE, NONE | change | {"flip": 1.0 if "flip" in change else 0}
+                IMAGENET, CROP_ONLY | change | {"flip": 1.0 if "flip" in change else 0}
             )
             results.add(tuple(transform(encoded(image)).flatten().tolist()))
     assert len(results) >= len(CHANGES) - 1  # erasing strikes one time in two
 
 
 def test_erased_and_uncovered_pixels_have_the_mean_colour():
-    assert mean_color(PRE) == [124, 116, 104]
-    with counted_rng(0, 0, 0):
+    assert mean_color(IMAGENET) == [124, 116, 104]
+    with counter_rng(0, 0, 0):
         white = encoded(torch.full((3, 60, 90), 255).byte())
-        erased = train_transform(PRE, NONE | {"erasing": 1.0})(white)
+        erased = train_transform(IMAGENET, CROP_ONLY | {"erasing": 1.0})(white)
     colours = {tuple(colour) for colour in erased.flatten(1).T.tolist()}
     assert colours == {(255, 255, 255), (124, 116, 104)}
 
 
-def test_unknown_policy_names_the_choices():
+def test_an_unknown_policy_lists_the_choices():
     with pytest.raises(
-        ValueError, match=r"data.augment.policy=autoaug: choose null, randaugment or"
+        ValueError,
+        match=r"data.augment.policy 'autoaug' is unknown; .*Choices: null, randaugment, triv",
     ):
-        train_transform(PRE, NONE | {"policy": "autoaug"})
+        train_transform(IMAGENET, CROP_ONLY | {"policy": "autoaug"})
 
 
 def test_normalisation_is_torchvisions():
     images = torch.stack([photo(3, 32, 32), photo(3, 32, 32).flip(1)])
-    expected = v2.functional.normalize(images / 255, PRE["mean"], PRE["std"])
-    result = Normalize(PRE)(images)
+    expected = v2.functional.normalize(images / 255, IMAGENET["mean"], IMAGENET["std"])
+    result = Normalize(IMAGENET)(images)
     assert result.dtype == torch.float32
     assert result.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
     assert images.dtype == torch.uint8  # the input is left alone
 
 
-def test_one_mean_serves_all_channels():
+def test_a_single_mean_applies_to_all_channels():
     images = photo(3, 32, 32)[None]
-    one = Normalize(PRE | {"mean": [0.5], "std": [0.2]})(images)
-    assert torch.equal(one, Normalize(PRE | {"mean": [0.5] * 3, "std": [0.2] * 3})(images))
+    one = Normalize(IMAGENET | {"mean": [0.5], "std": [0.2]})(images)
+    assert torch.equal(one, Normalize(IMAGENET | {"mean": [0.5] * 3, "std": [0.2] * 3})(images))
 
 
 def test_grey_becomes_rgb_and_rgb_becomes_grey():
     grey = photo(1)
-    assert torch.equal(to_channels(grey, 3), grey.expand(3, -1, -1))
+    assert torch.equal(convert_channels(grey, 3), grey.expand(3, -1, -1))
     pil = Image.fromarray(photo(3).permute(1, 2, 0).numpy()).convert("L")
-    assert torch.equal(to_channels(photo(3), 1)[0], torch.from_numpy(np.array(pil)))
-    assert torch.equal(to_channels(to_channels(grey, 3), 1), grey)
+    assert torch.equal(convert_channels(photo(3), 1)[0], torch.from_numpy(np.array(pil)))
+    assert torch.equal(convert_channels(convert_channels(grey, 3), 1), grey)
 
 
 @pytest.mark.parametrize(
@@ -283,9 +282,12 @@ def test_grey_becomes_rgb_and_rgb_becomes_grey():
         ({"std": [0.5, 0.5]}, "data.std has 2 values"),
         ({"std": [0.0]}, "data.std=.* above 0"),
         ({"crop_pct": 1.5}, "data.crop_pct=1.5: must be above 0 and at most 1"),
-        ({"interpolation": "lanczos"}, "data.interpolation=lanczos: choose one of nearest"),
+        (
+            {"interpolation": "lanczos"},
+            "data.interpolation 'lanczos' is unknown; .*Choices: nearest",
+        ),
     ],
 )
-def test_senseless_preprocessing_is_refused(wrong, message):
+def test_invalid_preprocessing_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
-        check_preprocessing(PRE | wrong)
+        check_preprocessing(IMAGENET | wrong)

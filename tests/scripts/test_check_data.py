@@ -1,34 +1,28 @@
-"""scripts/check_data.py: all that it finds, and its exit code."""
+"""scripts/check_data.py: its report and its exit code."""
 
-import importlib.util
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "check_data.py"
-
 
 @pytest.fixture
-def check(capsys, monkeypatch, tmp_path):
+def check(load_script, capsys, monkeypatch, tmp_path):
     """check("data=...") -> (exit code, standard output, standard error)."""
-    spec = importlib.util.spec_from_file_location("check_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    script = load_script("check_data")
     monkeypatch.chdir(tmp_path)
 
-    def call(*overrides):
-        code = module.main(overrides)
+    def run(*overrides):
+        code = script.main(overrides)
         return code, *capsys.readouterr()
 
-    return call
+    return run
 
 
 @pytest.fixture
 def options(tmp_path):
-    """The settings for a sound tree of two classes with 6 images each."""
+    """The settings for a valid tree of two classes with 6 images each."""
     for number, (name, mode) in enumerate((("cat", "RGB"), ("dog", "L"))):
         (tmp_path / "set" / name).mkdir(parents=True)
         for i in range(6):
@@ -38,7 +32,7 @@ def options(tmp_path):
     return ["data=folder", "data.root=set", "data.batch_size=4", "data.num_workers=0"]
 
 
-def test_a_sound_set_has_nothing_to_mend(check, options):
+def test_a_valid_set_has_no_problems(check, options):
     code, out, err = check(*options)
     assert (code, err) == (0, "")
     for line in (
@@ -48,13 +42,13 @@ def test_a_sound_set_has_nothing_to_mend(check, options):
         "sizes   24x20 to 29x20, median 26x20 (width x height)",
         "kinds   6 PNG RGB, 6 PNG L",
         "splits  8 train, 2 val, 2 test images of 2 classes",
-        "result  things to mend: 0",
+        "result  problems: 0",
     ):
         assert line in out.splitlines(), line
-    assert "twice" not in out
+    assert "copy" not in out
 
 
-def test_all_that_is_wrong_is_listed(check, options, tmp_path):
+def test_all_problems_are_listed(check, options, tmp_path):
     cat, dog = tmp_path / "set" / "cat", tmp_path / "set" / "dog"
     (cat / "0.png").write_bytes(b"no picture")
     (dog / "5.png").write_bytes((dog / "5.png").read_bytes()[:200])
@@ -65,8 +59,8 @@ def test_all_that_is_wrong_is_listed(check, options, tmp_path):
     assert code == 1
     bad = sorted(line.split()[1] for line in out.splitlines() if line.startswith("bad "))
     assert bad == ["set/cat/0.png", "set/cat/pipe.jpg", "set/dog/5.png", "the"]
-    assert "twice   set/dog/x.png is a copy of set/cat/1.png" in out.splitlines()
-    assert "result  things to mend: 4" in out.splitlines()
+    assert "copy    set/dog/x.png is a copy of set/cat/1.png" in out.splitlines()
+    assert "result  problems: 4" in out.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -74,13 +68,20 @@ def test_all_that_is_wrong_is_listed(check, options, tmp_path):
     [
         ("data.batch_size=64", "bad     the train split has 8 images, fewer than a batch of 64"),
         ("data.class_names=[cat,owl]", "no folder owl, no name for dog"),
-        ("model.num_classes=3", "bad     model.num_classes: 3, and the data has 2"),
+        ("model.num_classes=3", "bad     model.num_classes: is 3, but the data has 2"),
     ],
 )
-def test_what_a_run_would_stumble_over_is_found(more, sentence, check, options):
+def test_errors_that_a_run_would_raise_are_found(more, sentence, check, options):
     code, out, _ = check(*options, more)
     assert code == 1
     assert sentence in out
+
+
+def test_undecodable_file_names_are_escaped(check, options, tmp_path):
+    (tmp_path / "set" / "dog" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"not an image")
+    code, out, _ = check(*options)
+    assert code == 1
+    assert "bad     set/dog/caf\\udce9.png can't be read as an image" in out
 
 
 def test_sets_in_memory_are_read_too(check):
@@ -89,7 +90,7 @@ def test_sets_in_memory_are_read_too(check):
     assert "splits  1,259 train, 179 val, 359 test images of 10 classes" in out.splitlines()
 
 
-def test_wrong_settings_are_answered_as_by_train(check):
+def test_wrong_settings_are_reported_as_by_train(check):
     code, out, err = check("data=foldr", "--fast")
     assert (code, out, len(err.splitlines())) == (2, "", 2)
     assert "did you mean folder?" in err
@@ -98,6 +99,6 @@ def test_wrong_settings_are_answered_as_by_train(check):
     assert err.startswith("error: data.root=nowhere does not exist")
 
 
-def test_help_is_about_the_script(check):
+def test_help_describes_the_script(check):
     code, out, _ = check("--help")
     assert code == 0 and "python scripts/check_data.py data=folder" in out
