@@ -1,4 +1,4 @@
-"""Trains a net and tests it once, at the end: `python train.py model=mobilenet_v2 data=cifar10`.
+"""Train a net, and test it once at the end: `python train.py model=mobilenet_v2 data=cifar10`.
 
 `python train.py --help` explains every setting.
 """
@@ -14,8 +14,8 @@ log = logging.getLogger("mobilenets")
 
 @entry_point("train", TrainConfig)
 def main(config: TrainConfig) -> None:
-    """One run, from the config to metrics.json in the run folder."""
-    # Imported here: a mistake in the config is reported before torch is loaded.
+    """Train and test, from the config to metrics.json in the run folder."""
+    # Imported here, so that an error in the config is reported before torch is loaded.
     with lean_imports():
         import pytorch_lightning as pl
 
@@ -27,10 +27,10 @@ def main(config: TrainConfig) -> None:
     tuned = training.tune_process(config.hardware.tune, config.trainer.accelerator, kernels=True)
     training.init_torchrun(config.trainer.accelerator)
     folder, limits = run_folder(), config.trainer.limits()
-    settings = {**to_dict(config), "resume": None}  # the same, however often the run goes on
+    settings = {**to_dict(config), "resume": None}  # the same in a resumed run
     checkpoints = training.Checkpoints(folder, limits, config.resume, **vars(config.checkpoint))
     if checkpoints.has_ended and (folder / "metrics.json").exists():
-        log.info(f"{folder} is finished: to go on, raise trainer.max_epochs")
+        log.info(f"{folder} is finished: raise trainer.max_epochs to train further")
         return
     pl.seed_everything(config.seed, verbose=False)
 
@@ -40,6 +40,7 @@ def main(config: TrainConfig) -> None:
     net = create_model(**config.model.options(data.num_classes, data.in_channels))
     if config.model.weights and not config.resume:
         log.info(weights.start_from(net, config.model.weights))
+    training.use_fast_modules(net)
     if config.quantization_aware:
         training.fake_quantize(net)
     module = training.Classifier(
@@ -68,19 +69,19 @@ def main(config: TrainConfig) -> None:
         callbacks=[*reports.report_callbacks(data, settings), *callbacks, checkpoints],
         plugins=[training.AtomicCheckpointIO()],
         enable_model_summary=False,
-        use_distributed_sampler=False,  # the data module's own order knows the rank
+        use_distributed_sampler=False,  # the data module splits its batches by rank itself
     )
     if config.channels_last:
         tuned.append("channels_last")
-    log.info(reports.header(net, data, trainer, tuned, run=folder, resume=config.resume))
-    (folder / "metrics.json").unlink(missing_ok=True)  # of a run that was shorter
+    log.info(reports.format_header(net, data, trainer, tuned, run=folder, resume=config.resume))
+    (folder / "metrics.json").unlink(missing_ok=True)  # of a shorter run
     with training.with_hints(data.batch_size, data.num_workers):
         trainer.fit(module, data, ckpt_path=config.resume, weights_only=True)
 
-        if checkpoint := checkpoints.to_test():  # there is none after a fast_dev_run
-            figures = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
-            reports.write_metrics(folder / "metrics.json", figures)
-            log.info(reports.train_summary(figures, checkpoint))
+        if checkpoint := checkpoints.checkpoint_to_test():  # none after a fast_dev_run
+            metrics = trainer.test(module, data, checkpoint, verbose=False, weights_only=True)[0]
+            reports.write_metrics(folder / "metrics.json", metrics)
+            log.info(reports.train_summary(metrics, checkpoint))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files that can be made again, kept in the user's cache folder."""
+"""Files that are costly to make, kept in the user's cache folder."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from mobilenets.atomic import atomic_path
 
-MAX_FILES = 32  # of one kind; the least recently used go first
+MAX_FILES = 32  # of one suffix; the least recently used are removed
 
 
 def cache_folder() -> Path:
@@ -21,10 +21,10 @@ def cache_folder() -> Path:
 
 @contextmanager
 def cached(key: str, suffix: str, make: Callable[[Path], object]) -> Iterator[Path]:
-    """Yield the cached file `key`, or make it with `make(path)`.
+    """Yield the cached file `key`; if there is none, make it with `make(path)`.
 
-    The file's name ends in the SHA-256 of its content, so a damaged file is noticed and made
-    again. Where the cache can't be written, the file exists within the block only.
+    The name of a cached file ends in the SHA-256 of its content, so a damaged file is detected and
+    made again. If the cache can't be written, the file exists only within the block.
     """
     if path := find_cached(key, suffix):
         with suppress(OSError):
@@ -35,25 +35,25 @@ def cached(key: str, suffix: str, make: Callable[[Path], object]) -> Iterator[Pa
         path = Path(folder, f"{key}{suffix}")
         make(path)
         with suppress(OSError):
-            path = _keep(path)
+            path = _store(path)
         yield path
 
 
 def find_cached(key: str, suffix: str) -> Path | None:
-    """Return the undamaged file `key` in the cache, None if there is none."""
+    """Return the cached file `key`, None if there is none; remove damaged ones."""
     with suppress(OSError):
         for path in cache_folder().glob(f"{key}-*{suffix}"):
-            if path.name == f"{key}-{_sha256(path)}{suffix}":
+            if path.name == f"{key}-{file_sha256(path)}{suffix}":
                 return path
             path.unlink()
     return None
 
 
-def _keep(path: Path) -> Path:
-    """Copy a file into the cache, and remove the least recently used of its kind."""
+def _store(path: Path) -> Path:
+    """Copy a file into the cache, and remove the least recently used of its suffix."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{path.stem}-{_sha256(path)}{path.suffix}"
+    target = folder / f"{path.stem}-{file_sha256(path)}{path.suffix}"
     with atomic_path(target) as partial:
         shutil.copyfile(path, partial)
     kept = sorted(folder.glob(f"*{path.suffix}"), key=lambda file: file.stat().st_mtime)
@@ -63,6 +63,7 @@ def _keep(path: Path) -> Path:
     return target
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

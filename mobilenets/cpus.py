@@ -1,4 +1,4 @@
-"""How many CPUs this process may use."""
+"""The number of CPUs that this process may use."""
 
 import os
 from pathlib import Path
@@ -8,21 +8,21 @@ PROCESS = Path("/proc/self/cgroup")
 
 
 def num_cpus(root: Path = CGROUPS, process: Path = PROCESS) -> int:
-    """The CPUs allotted: those the process may run on, or fewer where its container has a limit."""
+    """Return the CPUs that the process may run on, or fewer if its container has a limit."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    quota = cpu_quota(root, process)
+    quota = read_cpu_quota(root, process)
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
-def cpu_quota(root: Path, process: Path) -> float | None:
-    """CPUs that the cgroup of this process and those above it may use; None = no limit.
+def read_cpu_quota(root: Path, process: Path) -> float | None:
+    """Return the lowest CPU limit of this process's cgroup and those above it; None = no limit.
 
     Args:
-        root: where the cgroups are mounted, of version 2 or 1.
-        process: the file that names this process's own.
+        root: the mount point of the cgroups, of version 2 or 1.
+        process: the file that names the cgroup of this process.
     """
     quotas = []
     for line in process.read_text().splitlines() if process.is_file() else ():
@@ -32,12 +32,12 @@ def cpu_quota(root: Path, process: Path) -> float | None:
         mount = root / "cpu" if controllers else root
         for folder in (own := mount / path.lstrip("/"), *own.parents):
             if folder.is_relative_to(mount):
-                quotas += _quota(folder)
+                quotas += _read_quota(folder)
     return min(quotas, default=None)
 
 
-def _quota(folder: Path) -> list[float]:
-    """The limit of one cgroup: of version 2 "50000 100000" or "max 100000", of version 1 -1."""
+def _read_quota(folder: Path) -> list[float]:
+    """Return the limit of one cgroup, if any: version 2 writes "max" for none, version 1 -1."""
     names = ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     for files in names:
         if all((folder / name).is_file() for name in files):

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and from which checkpoint in it the run goes on. Loads no torch."""
+"""The folder of a run: which process owns it, and which checkpoint to resume. Loads no torch."""
 
 import os
 import socket
@@ -10,12 +10,18 @@ from zipfile import BadZipFile, ZipFile
 from filelock import FileLock, Timeout
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
-OWNER = "lock"  # the file that names the process; the lock itself is on a hidden file beside it
+OWNER = "lock"  # names the owner; the lock itself is a hidden file beside it
 
 
-def make_run_folder(folder: Path, anew: bool) -> Path:
-    """Makes `folder`; `anew` adds a number if another run made it in the same second."""
-    if not anew:
+def make_run_folder(folder: Path, is_named: bool) -> Path:
+    """Make the folder of a new run, and return its path.
+
+    Args:
+        folder: the path.
+        is_named: the user chose the path, so it may exist. Otherwise it is a timestamp, and a
+            number is added if another run has the same one.
+    """
+    if is_named:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -26,16 +32,16 @@ def make_run_folder(folder: Path, anew: bool) -> Path:
     raise FileExistsError(None, "File exists")
 
 
-def is_used(folder: Path) -> bool:
-    """Whether it holds a run already that has anything to keep."""
+def has_run(folder: Path) -> bool:
+    """Return whether a folder has metrics or checkpoints of a run."""
     return (folder / "metrics.json").exists() or any(folder.glob("*.ckpt"))
 
 
-# Going on
+# Resuming
 
 
 def is_valid_checkpoint(checkpoint: Path) -> bool:
-    """Whether a checkpoint is there as it was written, by the checksum of each of its parts."""
+    """Return whether a checkpoint exists and the checksums of all its parts are right."""
     try:
         with ZipFile(checkpoint) as archive:
             return archive.testzip() is None
@@ -43,28 +49,28 @@ def is_valid_checkpoint(checkpoint: Path) -> bool:
         return False
 
 
-def find_newest(folder: Path) -> Path | None:
-    """last.ckpt, or the one before it where that is damaged; None if there is nothing to go on.
+def find_newest_checkpoint(folder: Path) -> Path | None:
+    """Return last.ckpt, or its previous version if it is damaged; None if neither is valid.
 
-    Which is the newest is known by the names: clocks go wrong, and copies have times of their own.
+    The names tell which is newer. Times don't: clocks go wrong, and copies have their own.
     """
     return next(
         (folder / name for name in (LAST, PREVIOUS) if is_valid_checkpoint(folder / name)), None
     )
 
 
-# One process at a time
+# Locking
 
 
 @contextmanager
 def lock_run_folder(folder: Path) -> Iterator[None]:
-    """Keep the folder for this process; the file `lock` in it names the process.
+    """Lock the folder for this process, whose name goes into the file `lock`.
 
-    The operating system frees the lock when the process ends, however it ends. On a file system
-    without locks, as some clusters have, a second process is not noticed.
+    The operating system frees the lock when the process ends, even if it is killed. Some clusters
+    have a file system without locks; there a second process is not detected.
 
     Raises:
-        ValueError: another process has the folder.
+        ValueError: another process has locked the folder.
     """
     lock, owner = FileLock(folder / f".{OWNER}", timeout=0), folder / OWNER
     try:

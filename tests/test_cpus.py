@@ -1,8 +1,10 @@
+"""The number of CPUs, from the affinity of the process and the limits of its container."""
+
 import os
 
 import pytest
 
-from mobilenets.cpus import cpu_quota, num_cpus
+from mobilenets.cpus import num_cpus, read_cpu_quota
 
 
 def cgroup(tmp_path, line, files):
@@ -36,11 +38,11 @@ def cgroup(tmp_path, line, files):
     ],
 )
 def test_the_limit_of_a_container_is_read(tmp_path, line, files, cpus):
-    assert cpu_quota(*cgroup(tmp_path, line, files)) == cpus
+    assert read_cpu_quota(*cgroup(tmp_path, line, files)) == cpus
 
 
 def test_without_cgroups_there_is_no_limit(tmp_path):
-    assert cpu_quota(tmp_path / "none", tmp_path / "none") is None
+    assert read_cpu_quota(tmp_path / "none", tmp_path / "none") is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is loaded before the first training step."""
+"""Which packages are imported before the first training step."""
 
 import gc
 import subprocess
@@ -35,7 +35,7 @@ print(*sys.modules)
     assert not loaded & HEAVY
 
 
-def test_what_was_left_out_can_be_imported_afterwards(tmp_path):
+def test_hidden_packages_can_be_imported_afterwards(tmp_path):
     code = """
 import gc, sys
 from importlib.metadata import version
@@ -56,7 +56,7 @@ print(version("scipy") == scipy.__version__)
     assert python(code, tmp_path) == ["None False", "absent", "True False", "True"]
 
 
-def test_a_process_that_has_them_already_is_left_alone():
+def test_a_process_that_has_imported_them_before_is_left_alone():
     import torchmetrics  # noqa: F401
 
     before = gc.get_freeze_count()

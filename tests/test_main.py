@@ -13,6 +13,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mobilenets import create_model, load_model, save_model
+from mobilenets.training import Classifier
+from mobilenets.training.kernels import FAST_MODULES
 from mobilenets.weights import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +47,7 @@ def photographs(root, classes=("cat", "dog"), count=8, size=48):
     return root
 
 
-def test_a_run_learns_writes_its_folder_and_is_evaluated_to_the_same_figures(script):
+def test_a_run_learns_writes_its_folder_and_is_evaluated_to_the_same_metrics(script):
     code, out, _ = train(script, "model=mobilenet_v1", "trainer.max_epochs=4")
     assert code == 0
     assert "1,259 train, 179 val, 359 test images" in out
@@ -97,7 +99,8 @@ def plugins(file):
     }
 
 
-def test_a_resumed_run_goes_on_in_its_folder(script):
+@pytest.mark.slow
+def test_a_resumed_run_stays_in_its_folder(script):
     options = ["data=fake", "data.num_samples=100", "ema_decay=0.9", "data.augment.mixup=0.2"]
     options += ["data.batch_size=16"]
     # A schedule that does not look ahead: the first two of three epochs are a run of two.
@@ -118,17 +121,35 @@ def test_a_resumed_run_goes_on_in_its_folder(script):
     assert any(key.startswith("ema.") for key in again["state_dict"])
 
 
+def test_training_and_evaluation_swap_fast_modules_in_before_the_classifier(script, monkeypatch):
+    found = []
+    init = Classifier.__init__
+
+    def note(self, net, *args, **options):
+        before = [type(module) for module in net.modules()]
+        init(self, net, *args, **options)
+        assert [type(module) for module in net.modules()] == before, "it swaps nothing itself"
+        found.append(set(before))
+
+    monkeypatch.setattr(Classifier, "__init__", note)
+    options = ["data=fake", "data.num_samples=32", "data.batch_size=8", "trainer.max_epochs=1"]
+    assert train(script, *options)[0] == 0
+    assert script("eval", "checkpoint=run")[0] == 0
+    assert len(found) == 2
+    assert all(kinds >= set(FAST_MODULES.values()) for kinds in found)
+
+
 def test_a_run_of_an_earlier_version_is_evaluated_and_resumed(script):
-    """Settings that came after it, here those deleted from what it left, have today's values."""
+    """Settings added since have today's values, and those removed since are dropped."""
     options = ["data=fake", "data.num_samples=32", "data.batch_size=16", "trainer.max_epochs=1"]
     assert train(script, *options)[0] == 0
     trained = json.loads(Path("run/metrics.json").read_text())
     for name in ("best.ckpt", "last.ckpt"):
         checkpoint = torch.load(f"run/{name}", weights_only=True)
-        forget(checkpoint["mobilenets"]["config"])
+        make_older(checkpoint["mobilenets"]["config"])
         torch.save(checkpoint, f"run/{name}")
     config = yaml.safe_load(Path("run/config.yaml").read_text())
-    forget(config)
+    make_older(config)
     Path("run/config.yaml").write_text(yaml.safe_dump(config))
 
     assert script("eval", "checkpoint=run")[0] == 0
@@ -140,8 +161,11 @@ def test_a_run_of_an_earlier_version_is_evaluated_and_resumed(script):
     assert again["hardware"] == {"tune": True} and again["model"]["freeze"] == "none"
 
 
-def forget(config):
+def make_older(config):
     del config["model"]["freeze"], config["hardware"], config["data"]["augment"]["color_jitter"]
+    config["trainer"] |= {"limit_predict_batches": None, "enable_autolog_hparams": True}
+    config["trainer"]["barebones"] = False
+    config["data"]["num_workers"] = 0
 
 
 def test_fine_tuning_on_a_folder_of_ones_own(script):
@@ -162,6 +186,7 @@ def test_fine_tuning_on_a_folder_of_ones_own(script):
     assert "'dog' there and 'wolf' in the data" in err
 
 
+@pytest.mark.slow
 def test_fine_tuning_other_peoples_weights_with_one_option(script):
     """The net and its images are what the file says, and the file is no longer needed after."""
     root = photographs(Path("animals"))
@@ -195,6 +220,7 @@ def test_fine_tuning_other_peoples_weights_with_one_option(script):
     assert evaluated[0]["test/loss"] == evaluated[1]["test/loss"]
 
 
+@pytest.mark.slow
 def test_a_sweep_over_weights_gives_each_run_its_own_net(script):
     for width in (0.25, 0.5):
         net = create_model("mobilenet_v1", width_mult=width, num_classes=4)
@@ -215,7 +241,7 @@ def test_a_sweep_over_weights_gives_each_run_its_own_net(script):
         (["data=folder", "data.root=animals"], "animals/empty"),
         (["data=folder", "data.root=two", "data.num_workers=0"], "two/cat/broken.png"),
         (["data=folder", "data.root=two", "data.num_workers=1"], "two/cat/broken.png"),
-        (["data=folder", "data.root=two", "model.num_classes=7"], "model.num_classes: 7"),
+        (["data=folder", "data.root=two", "model.num_classes=7"], "model.num_classes: is 7"),
         (["model.weights=two/cat/broken.png"], "broken.png is of no format that is known here"),
         (["model.weights=nothing.pth"], "there is no file nothing.pth"),
     ],
@@ -241,7 +267,7 @@ def test_hydra_full_error_shows_the_traceback(script, monkeypatch):
         train(script, "data=folder", "data.root=nowhere")
 
 
-def test_what_is_no_checkpoint_is_not_evaluated(script):
+def test_a_file_that_is_not_a_checkpoint_is_not_evaluated(script):
     Path("file.ckpt").write_text("<html>")
     for path, sentence in (("file.ckpt", "is an HTML page"), ("gone.ckpt", "there is no file")):
         code, _, err = script("eval", f"checkpoint={path}")

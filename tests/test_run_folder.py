@@ -1,4 +1,4 @@
-"""A run's folder is one run's, and one process's at a time."""
+"""A run folder belongs to one run, and to one process at a time."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ with lock_run_folder(Path(sys.argv[1])):
 
 @pytest.fixture
 def owner(tmp_path):
-    """Another process that has the folder."""
+    """Another process that has locked the folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -35,11 +35,11 @@ def owner(tmp_path):
 
 def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path):
     folder = tmp_path / "2026-11-23_10-00-00"
-    names = [make_run_folder(folder, anew=True).name for _ in range(3)]
+    names = [make_run_folder(folder, is_named=False).name for _ in range(3)]
     assert names == [folder.name, f"{folder.name}_2", f"{folder.name}_3"]
 
 
-def test_a_folder_that_another_process_has_is_refused(tmp_path, owner):
+def test_a_folder_locked_by_another_process_is_refused(tmp_path, owner):
     sentence = f"in use by process {owner.pid} on {socket.gethostname()}: wait until it ends"
     with pytest.raises(ValueError, match=sentence), lock_run_folder(tmp_path):
         pass
@@ -54,7 +54,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, owner):
     assert not (tmp_path / "lock").exists()
 
 
-def test_what_was_half_written_is_swept_away(tmp_path):
+def test_partial_files_are_removed(tmp_path):
     (tmp_path / ".last.ckpt.part").touch()
     (tmp_path / "last.ckpt").touch()
     remove_partial_files(tmp_path)

@@ -1,18 +1,18 @@
-"""What a person looks at: the lines of a run, TensorBoard's pages, pictures and figures."""
+"""Reports of a run: printed lines, TensorBoard pages, figures, metrics.json."""
 
 from typing import Any
 
 from pytorch_lightning import Callback
 
 from mobilenets.data import ImageDataModule
-from mobilenets.reports.figures import confusion_figure, image_grid, mistakes_figure
+from mobilenets.reports.epoch_report import EpochReport
+from mobilenets.reports.figures import draw_confusion_matrix, draw_mistakes, make_image_grid
 from mobilenets.reports.mistakes import Mistake, WorstMistakes
 from mobilenets.reports.skipped import SkippedImages
 from mobilenets.reports.summary import (
-    EpochReport,
+    compute_class_accuracies,
     eval_summary,
-    header,
-    per_class,
+    format_header,
     quiet_lightning,
     train_summary,
     write_metrics,
@@ -26,12 +26,12 @@ __all__ = [
     "SkippedImages",
     "TensorBoardReport",
     "WorstMistakes",
-    "confusion_figure",
+    "compute_class_accuracies",
+    "draw_confusion_matrix",
+    "draw_mistakes",
     "eval_summary",
-    "header",
-    "image_grid",
-    "mistakes_figure",
-    "per_class",
+    "format_header",
+    "make_image_grid",
     "quiet_lightning",
     "report_callbacks",
     "train_summary",
@@ -40,6 +40,6 @@ __all__ = [
 
 
 def report_callbacks(data: ImageDataModule, config: dict[str, Any]) -> list[Callback]:
-    """All that watches a run: its lines, bad images, worst mistakes, its pages in TensorBoard."""
+    """Return the callbacks that report on a run: lines, skipped images, mistakes, TensorBoard."""
     mistakes = WorstMistakes(data)
     return [EpochReport(), SkippedImages(), mistakes, TensorBoardReport(data, mistakes, config)]

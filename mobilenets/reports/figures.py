@@ -1,4 +1,4 @@
-"""Pictures of a run: what the net saw, what it confused, where it was most wrong."""
+"""Figures of a run: its images, its confusion matrix, its worst mistakes."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from torchvision.utils import make_grid
 
 from mobilenets.reports.mistakes import Mistake
 
-if TYPE_CHECKING:  # half a second, for pictures that come at the end
+if TYPE_CHECKING:  # matplotlib takes half a second, and is needed only at the end
     from matplotlib.figure import Figure
 
-MAX_NAMED = 25  # classes: with more of them, names and counts are too small to read
+MAX_NAMED_CLASSES = 25  # with more, names and counts are too small to read
 
 
-def image_grid(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalised images (N, C, H, W) -> one picture (3, H', W') in 0..1, eight in a row."""
+def make_image_grid(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Lay out normalised images (N, C, H, W) as one (3, H', W') in 0..1, with eight in a row."""
     return make_grid(denormalise(images, mean, std), nrow=8, pad_value=1.0)
 
 
 def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalised images (..., C, H, W) -> intensities in 0..1."""
+    """Return normalised images (..., C, H, W) as intensities in 0..1."""
     scale, shift = (images.new_tensor(values).view(-1, 1, 1) for values in (std, mean))
     return (images.float() * scale + shift).clamp(0, 1)
 
 
-def confusion_figure(matrix: Tensor, class_names: Sequence[str], title: str) -> Figure:
-    """Counts (true class, predicted class) as shares of each true class."""
+def draw_confusion_matrix(matrix: Tensor, class_names: Sequence[str], title: str) -> Figure:
+    """Draw counts (true class, predicted class); the colour is the share of the true class."""
     from matplotlib.figure import Figure
 
-    classes = len(class_names)
-    named = classes <= MAX_NAMED
-    size = 2.5 + 0.45 * classes if named else 9.0
-    figure = Figure(figsize=(size, size), layout="constrained", dpi=100 if named else 150)
+    num_classes = len(class_names)
+    is_named = num_classes <= MAX_NAMED_CLASSES
+    size = 2.5 + 0.45 * num_classes if is_named else 9.0
+    figure = Figure(figsize=(size, size), layout="constrained", dpi=100 if is_named else 150)
     axes = figure.subplots()
     shares = matrix / matrix.sum(dim=1, keepdim=True).clamp(min=1)
     axes.imshow(shares.cpu().numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set(title=title, xlabel="predicted", ylabel="true")
-    if named:
-        axes.set_xticks(range(classes), class_names, rotation=45, ha="right")
-        axes.set_yticks(range(classes), class_names)
+    if is_named:
+        axes.set_xticks(range(num_classes), class_names, rotation=45, ha="right")
+        axes.set_yticks(range(num_classes), class_names)
         for row, column in matrix.nonzero().tolist():
             axes.text(
                 column,
@@ -56,10 +56,10 @@ def confusion_figure(matrix: Tensor, class_names: Sequence[str], title: str) -> 
     return figure
 
 
-def mistakes_figure(
+def draw_mistakes(
     mistakes: Sequence[Mistake], mean: Sequence[float], std: Sequence[float]
 ) -> Figure:
-    """The worst mistakes, four in a row: the true class, the answer and how sure it was."""
+    """Draw mistakes, four in a row, with the true class, the answer and its confidence."""
     from matplotlib.figure import Figure
 
     columns = 4

@@ -1,4 +1,4 @@
-"""The answers of an evaluation that were furthest from the truth."""
+"""The wrong answers of an evaluation with the largest loss."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from mobilenets.data import Batch, ImageDataModule
 
 @dataclass(frozen=True)
 class Mistake:
-    """One wrong answer; `image` (C, H, W) as the net saw it, `loss` its cross-entropy."""
+    """A wrong answer; `image` (C, H, W) is the input of the net, `loss` the cross-entropy."""
 
     sample: str
     label: str
@@ -22,7 +22,7 @@ class Mistake:
 
 
 class WorstMistakes(Callback):
-    """Keeps the `count` wrong answers of a test with the largest loss, worst first."""
+    """A callback that keeps the `count` wrong answers of a test with the largest loss, in order."""
 
     def __init__(self, data: ImageDataModule, count: int = 16) -> None:
         self.data = data
@@ -30,7 +30,7 @@ class WorstMistakes(Callback):
         self.worst: list[Mistake] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts with an empty list."""
+        """Start with an empty list."""
         self.worst = []
 
     def on_test_batch_end(
@@ -42,7 +42,7 @@ class WorstMistakes(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Takes in the logits (N, classes) and losses (N,) of a batch."""
+        """Add the wrong answers of a batch, given its logits (N, num_classes) and losses (N,)."""
         logits, losses = outputs
         answers = logits.argmax(dim=1)
         wrong = (answers != batch.labels).nonzero().squeeze(1)

@@ -1,69 +1,68 @@
-"""What is said of images that were left out of a run (`data.on_bad_image=skip`)."""
+"""A report of the images that a run left out (`data.on_bad_image=skip`)."""
 
 import logging
 from typing import Any
 
-import torch.distributed as dist
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from mobilenets.console import label_lines
 from mobilenets.data import Batch
+from mobilenets.training.fault_tolerance.distributed import all_gather_objects
 
 log = logging.getLogger("mobilenets")
 
-MOST = 5  # sentences at a time
+MAX_SENTENCES = 5  # in one report
 
 
 class SkippedImages(Callback):
-    """Counts the images that were left out, and says how many at the end of every epoch.
+    """A callback that counts the skipped images, and reports their number after every epoch.
 
-    What is wrong with an image is said once.
+    The problem of each image is reported once.
     """
 
     def __init__(self) -> None:
         self.skipped: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Counts those of a batch."""
+        """Count the skipped images of a batch."""
         self.skipped["train"] += batch.skipped
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Counts those of a batch."""
+        """Count the skipped images of a batch."""
         self.skipped["val"] += batch.skipped
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
-        """Counts those of a batch."""
+        """Count the skipped images of a batch."""
         self.skipped["test"] += batch.skipped
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tells the number."""
-        self.tell("train", f"train, epoch {trainer.current_epoch + 1}")
+        """Report those of the epoch."""
+        self.report("train", f"train, epoch {trainer.current_epoch + 1}")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tells the number."""
-        self.tell("val", "val")
+        """Report those of the validation."""
+        self.report("val", "val")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tells the number."""
-        self.tell("test", trainer.datamodule.test_split)  # type: ignore[attr-defined]
+        """Report those of the test."""
+        self.report("test", trainer.datamodule.test_split)  # type: ignore[attr-defined]
 
-    def tell(self, kind: str, place: str) -> None:
-        """Says how many images were left out since the last time, in all processes."""
-        skipped, self.skipped[kind] = self.skipped[kind], []
-        if dist.is_available() and dist.is_initialized():
-            parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, skipped)
-            skipped = [sentence for part in parts for sentence in part]
+    def report(self, stage: str, name: str) -> None:
+        """Log the images that all processes have skipped in a stage since its last report."""
+        own, self.skipped[stage] = self.skipped[stage], []
+        skipped = [sentence for part in all_gather_objects(own) for sentence in part]
         if not skipped:
             return
-        new = sorted(set(skipped) - self.told)
-        self.told |= set(new)
-        more = [f"... and {len(new) - MOST} more"] * (len(new) > MOST)
-        lines = [f"{len(skipped)} bad images of {place}", *new[:MOST], *more]
-        log.info("\n".join(f"{'' if i else 'skipped':<8}{line}" for i, line in enumerate(lines)))
+        new = sorted(set(skipped) - self.reported)
+        self.reported |= set(new)
+        hidden = len(new) - MAX_SENTENCES
+        more = [f"... and {hidden} more"] if hidden > 0 else []
+        count = f"{len(skipped)} bad images of {name}"
+        log.info(label_lines("skipped", count, *new[:MAX_SENTENCES], *more))

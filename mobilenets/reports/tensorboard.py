@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides the scalars that the training logs."""
+"""TensorBoard: the event file of a run, and its pages besides the scalars."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,20 +12,20 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from mobilenets.data import Batch, ImageDataModule
-from mobilenets.reports.figures import confusion_figure, image_grid, mistakes_figure
+from mobilenets.reports.figures import draw_confusion_matrix, draw_mistakes, make_image_grid
 from mobilenets.reports.mistakes import WorstMistakes
 from mobilenets.training import Classifier
 
-SHOWN_IMAGES = 64
+MAX_IMAGES = 64  # of the first batch
 
 
 class RunLogger(TensorBoardLogger):
-    """Writes the event file straight into the run folder.
+    """A logger that writes the event file directly into the run folder.
 
     Args:
-        folder: the run's.
-        start: the first step that this process logs; what an earlier one logged from there on, and
-            did not live to save, is no longer shown.
+        folder: the run folder.
+        start: the first step that this process logs. TensorBoard hides what an earlier process
+            logged from this step on, but did not save in a checkpoint.
     """
 
     def __init__(self, folder: Path, start: int = 0) -> None:
@@ -36,23 +36,23 @@ class RunLogger(TensorBoardLogger):
         self.latest: dict[str, Any] = {"step": None, "metrics": {}}  # of the last step logged
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Writes scalars, and remembers those of the last step."""
+        """Write scalars, and remember those of the last step."""
         super().log_metrics(metrics, step)
         before = self.latest["metrics"] if step == self.latest["step"] else {}
         self.latest = {"step": step, "metrics": before | dict(metrics)}
 
     def save(self) -> None:
-        """Flushes the events. The folder's config.yaml is the one copy of the config."""
+        """Flush the events; no copy of the config is written, as the folder has its config.yaml."""
         self.experiment.flush()
 
 
 class TensorBoardReport(Callback):
-    """The config, a batch as the net sees it, the confusion matrix, the mistakes, HPARAMS.
+    """A callback that writes the config, a batch, the confusion matrix, mistakes and HPARAMS.
 
     Args:
-        data: names the classes and says how images were normalised.
-        mistakes: the callback that collects them.
-        config: the run's configuration as nested plain data.
+        data: the data, with its class names and preprocessing.
+        mistakes: the callback that collects the worst mistakes.
+        config: the configuration of the run as nested plain data.
     """
 
     def __init__(
@@ -66,27 +66,29 @@ class TensorBoardReport(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keeps what the last step has logged."""
+        """Save the scalars of the last logged step."""
         if isinstance(trainer.logger, RunLogger):
             checkpoint["logged"] = trainer.logger.latest
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Takes it up."""
+        """Restore the scalars of the last logged step."""
         self.latest = checkpoint.get("logged", self.latest)
 
     @property
     def scaling(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel."""
+        """The mean and the standard deviation of each channel."""
         return self.data.preprocessing["mean"], self.data.preprocessing["std"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the config; a resumed run, whose position is restored by now, has it already.
+        """Write the config of a new run.
 
-        Where that goes on with a validation, the figures of its step are written once more.
+        A run that resumes with a validation hides the scalars of its last step (`RunLogger.start`),
+        so they are written again.
         """
-        if (writer := event_writer(trainer)) and trainer.global_step == 0:
+        # By now the position of a resumed run is restored.
+        if (writer := get_event_writer(trainer)) and trainer.global_step == 0:
             text = yaml.safe_dump(self.config, sort_keys=False)
             writer.add_text("config", f"```yaml\n{text}```")
         if isinstance(trainer.logger, RunLogger) and self.latest["step"] == trainer.logger.start:
@@ -99,50 +101,50 @@ class TensorBoardReport(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Has the first batch of the run recorded on its way into the net."""
-        if (writer := event_writer(trainer)) and trainer.global_step == batch_idx == 0:
+        """Write the first batch of the run as the net gets it."""
+        if (writer := get_event_writer(trainer)) and trainer.global_step == batch_idx == 0:
 
-            def record(net: nn.Module, inputs: tuple[Tensor]) -> None:
-                grid = image_grid(inputs[0][:SHOWN_IMAGES].detach(), *self.scaling)
+            def write_images(net: nn.Module, inputs: tuple[Tensor]) -> None:
+                grid = make_image_grid(inputs[0][:MAX_IMAGES].detach(), *self.scaling)
                 writer.add_image("train/batch", grid.float().cpu())
                 hook.remove()
 
-            hook = pl_module.net.register_forward_pre_hook(record)
+            hook = pl_module.net.register_forward_pre_hook(write_images)
 
     def on_test_end(
         self,
         trainer: Trainer,
         pl_module: Classifier,  # type: ignore[override]
     ) -> None:
-        """Draws the confusion matrix and the mistakes, and fills the HPARAMS tab."""
-        writer = event_writer(trainer)
+        """Write the confusion matrix, the worst mistakes and the HPARAMS page."""
+        writer = get_event_writer(trainer)
         if writer is None:
             return
         split, step = self.data.test_split, trainer.global_step
-        matrix = confusion_figure(pl_module.confusion_matrix, self.data.class_names, split)
+        matrix = draw_confusion_matrix(pl_module.confusion_matrix, self.data.class_names, split)
         writer.add_figure(f"{split}/confusion_matrix", matrix, step)
-        worst = mistakes_figure(self.mistakes.worst, *self.scaling)
+        worst = draw_mistakes(self.mistakes.worst, *self.scaling)
         writer.add_figure(f"{split}/worst_mistakes", worst, step)
 
-        figures = {
+        metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
             if name.startswith(f"{split}/")
         }
-        for summary in hparams(flatten_settings(self.config), figures):
+        for summary in hparams(flatten_settings(self.config), metrics):
             assert writer.file_writer is not None
             writer.file_writer.add_summary(summary)
 
 
-def event_writer(trainer: Trainer) -> SummaryWriter | None:
-    """The writer of the run's events, on the process that has one."""
+def get_event_writer(trainer: Trainer) -> SummaryWriter | None:
+    """Return the writer of the run's events; None on all ranks but 0, and with other loggers."""
     if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
         return trainer.logger.experiment
     return None
 
 
 def flatten_settings(tree: dict[str, Any], prefix: str = "") -> dict[str, bool | float | str]:
-    """Nested settings -> "group.setting": value, in the types that HPARAMS takes."""
+    """Return nested settings as {"group.setting": value}, in types that HPARAMS accepts."""
     leaves: dict[str, bool | float | str] = {}
     for key, value in tree.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What watches over a training besides its checkpoints."""
+"""The callbacks that steer a run, apart from its checkpoints."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,26 @@ from pytorch_lightning.callbacks import EarlyStopping
 from mobilenets.models import MobileNet
 from mobilenets.training.fault_tolerance.checkpoints import MONITOR
 from mobilenets.training.fault_tolerance.nan_guard import StopOnNonFinite
-from mobilenets.training.freezing import Frozen, freezing
+from mobilenets.training.freezing import Freeze, Freezing
 from mobilenets.training.hardware import DeterministicEval, TrimMalloc
 
 
 def training_callbacks(
     net: MobileNet,
-    freeze: Frozen,
+    freeze: Freeze,
     unfreeze: Sequence[Sequence[int]] | None,
     patience: int | None,
 ) -> list[Callback]:
-    """All that steers a run: what of `net` is frozen, when it ends early, what it never does."""
-    rules = [DeterministicEval(), TrimMalloc(), StopOnNonFinite()]
-    return [*rules, *freezing(net, freeze, unfreeze), *early_stopping(patience)]
+    """Return the callbacks that freeze layers, stop early, and guard every run.
 
-
-def early_stopping(patience: int | None) -> list[Callback]:
-    """Ends the run after `patience` validations without a better val/top1; None never does."""
-    return [] if patience is None else [EarlyStopping(MONITOR, mode="max", patience=patience)]
+    Args:
+        net: the net to train.
+        freeze: as for `Freezing`, and so is `unfreeze`.
+        patience: stop after this many validations without a better val/top1; None = never.
+    """
+    callbacks: list[Callback] = [DeterministicEval(), TrimMalloc(), StopOnNonFinite()]
+    if freeze not in ("none", 0):
+        callbacks.append(Freezing(net, freeze, unfreeze))
+    if patience is not None:
+        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=patience))
+    return callbacks

@@ -1,4 +1,4 @@
-"""The average of the weights over the steps of training."""
+"""An exponential moving average (EMA) of the weights over the steps of training."""
 
 from copy import deepcopy
 
@@ -9,64 +9,66 @@ from torch import Tensor, nn
 class WeightEMA(nn.Module):
     """The exponential moving average of a net's parameters and buffers.
 
-    A step decides by its number alone how much it weighs, so a run can go on anywhere. The decay
-    grows to `decay`, or a short run would average its random start. Counters are copied. In
-    bfloat16, which can't hold what a step adds, averages are rounded up or down by chance.
+    The weight of a step depends only on its number, so a resumed run needs no further state. The
+    decay rises to `decay` over the first steps; otherwise a short run would average its random
+    initialisation. Integer buffers are copied. bfloat16 is too coarse for the change of one step,
+    so there averages are rounded stochastically.
 
     Args:
-        net: what is averaged; `module`, in evaluation mode, starts as its copy.
-        decay: share of the average that a step keeps, at most.
+        net: the net to average; `module`, in evaluation mode, starts as a copy of it.
+        decay: the maximum share of the average that a step keeps.
 
-    Reference: timm's `ModelEmaV3`, whose averages these are.
+    Reference: timm's `ModelEmaV3`, which computes the same averages.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__()
-        # ddp waits for the gradients of what requires any.
+        # Without gradients: DDP waits for those of every parameter that requires one.
         self.module = deepcopy(net).eval().requires_grad_(False)
         self.decay = decay
-        self.pairs: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        self.tensors: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
 
-    def follow(self, net: nn.Module) -> None:
-        """Looks up the tensors that `update` averages: to be called when they are in their place.
+    def track(self, net: nn.Module) -> None:
+        """Collect the tensors that `update` averages; call it once they are on their device.
 
-        To find them takes three times as long as to average them.
+        Done once, because collecting them takes three times as long as averaging them.
         """
-        self.pairs = {}
-        for average, value in zip(tensors(self.module), tensors(net), strict=True):
-            averages, values = self.pairs.setdefault(average.dtype, ([], []))
+        self.tensors = {}
+        pairs = zip(list_tensors(self.module), list_tensors(net), strict=True)
+        for average, value in pairs:
+            averages, values = self.tensors.setdefault(average.dtype, ([], []))
             averages.append(average)
             values.append(value)
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Adds the net as it is after optimizer step `step`, the first being 1."""
+        """Add the net as it is after optimizer step `step`; the first step is 1."""
         weight = 1 - self.decay_at(step)
-        for dtype, (averages, values) in self.pairs.items():
+        for dtype, (averages, values) in self.tensors.items():
             if not dtype.is_floating_point:
                 torch._foreach_copy_(averages, values)
             elif dtype == torch.bfloat16:
-                lerp_by_chance(averages, values, weight, seed=step)
+                lerp_stochastically(averages, values, weight, seed=step)
             else:
                 torch._foreach_lerp_(averages, values, weight=weight)
 
     def decay_at(self, step: int) -> float:
-        """The share of the average that a step keeps: none of the first, then ever more."""
+        """Return the share of the average that a step keeps: 0 at step 1, then rising."""
         return min(self.decay, 1 - step ** -(2 / 3))
 
 
-def tensors(net: nn.Module) -> list[Tensor]:
-    """All parameters and buffers."""
+def list_tensors(net: nn.Module) -> list[Tensor]:
+    """Return all parameters and buffers of a net."""
     return [*net.parameters(), *net.buffers()]
 
 
-def lerp_by_chance(
+def lerp_stochastically(
     averages: list[Tensor], values: list[Tensor], weight: float, *, seed: int
 ) -> None:
-    """Moves bfloat16 averages to the values by `weight`, rounded so that the expectation is exact.
+    """Move bfloat16 averages towards the values by `weight`, rounded without bias.
 
-    To round down is to cut off the lower half of a float32; whatever is added to that half before
-    carries into the upper one as often as it is large.
+    Rounding down cuts off the lower 16 bits of a float32. A random number is added to them first;
+    the larger they are, the more often that carries into the upper 16 bits.
     """
     generator = torch.Generator(averages[0].device).manual_seed(seed)
     for average, value in zip(averages, values, strict=True):

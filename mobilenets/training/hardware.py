@@ -1,4 +1,4 @@
-"""What makes the machine at hand faster without changing what is computed on it.
+"""Settings of the process that make training faster and leave its results alone.
 
 Reference: the GNU C Library manual, "Malloc Tunable Parameters", for `mallopt`.
 """
@@ -20,56 +20,59 @@ MIB = 2**20
 
 
 def tune_process(enabled: bool, accelerator: str = "auto", *, kernels: bool = False) -> list[str]:
-    """Sets the process up for the run; returns in words what was done.
+    """Tune the process for speed; return a list of what was done, for the log.
 
-    To be called before anything large is allocated. On a CPU: memory that is freed stays with the
-    process, because getting it back costs a page fault for every 4 KiB of every activation; and
-    threads for no more cores than the container may use. On CUDA: TF32, and cuDNN looks for its
-    fastest algorithms in training, unless the Trainer is told otherwise.
+    Call it before anything large is allocated. On a CPU, freed memory stays with the process,
+    because getting it back costs a page fault for every 4 KiB of every activation; and torch starts
+    no more threads than the container has CPUs. On CUDA, matrix products use TF32, and cuDNN
+    searches for its fastest algorithms in training, unless the Trainer is told otherwise.
 
     Args:
-        enabled: False gives the precision of multiplications and cuDNN's choice that torch has from
-            the start, and leaves the rest alone.
-        accelerator: the Trainer's, by which CUDA is used or not.
-        kernels: compile those of training, for a CPU.
+        enabled: False restores torch's defaults for matrix products and cuDNN, and does no more.
+        accelerator: the Trainer's; it decides whether CUDA is used.
+        kernels: compile the kernels of training for a CPU.
     """
     fast = enabled and is_cuda(accelerator)
-    # Set either way: the jobs of a sweep share a process.
+    # Always set, because the jobs of a sweep share a process.
     torch.set_float32_matmul_precision("high" if fast else "highest")
     torch.backends.cudnn.benchmark = fast
     compiled = load_native(enabled and kernels and not fast)
     if not enabled:
         return []
-    done = ["malloc keeps its memory"] if keep_memory() else []
+    done = ["malloc keeps its memory"] if keep_freed_memory() else []
     if compiled:
         done.append("compiled kernels")
     if num_threads := limit_threads():
-        done.append(f"as many threads as CPUs allotted ({num_threads})")
+        done.append(f"threads limited to the CPUs allotted ({num_threads})")
     return [*done, "TF32"] if fast else done
 
 
 def compile_net(net: nn.Module, accelerator: str = "auto") -> None:
-    """Compiles `net.forward` in place, so that the keys of the state dict stay as they are.
+    """Compile `net.forward` in place, which leaves the keys of the state dict as they are.
 
-    On CUDA with CUDA graphs, a launch for hundreds of kernels: training's batches have one shape.
+    On CUDA it uses CUDA graphs, one launch for hundreds of kernels: all batches of training have
+    the same shape.
     """
     net.compile(mode="reduce-overhead" if is_cuda(accelerator) else None)
 
 
 def is_cuda(accelerator: str) -> bool:
-    """Whether a Trainer with this accelerator uses CUDA."""
+    """Return whether a Trainer with this accelerator uses CUDA."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
-def keep_memory() -> bool:
-    """Has glibc keep what is freed; False with another allocator, or where the user has set it."""
-    ours = any(name.startswith("MALLOC_") for name in os.environ)
-    if ours or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
+def keep_freed_memory() -> bool:
+    """Make glibc keep freed memory; return whether it does.
+
+    It does not if malloc is another library's, or if the user has tuned it.
+    """
+    is_tuned = any(name.startswith("MALLOC_") for name in os.environ)
+    if is_tuned or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
         return False
     libc = _glibc()
     if libc is None:
         return False
-    # glibc up to 2.34 takes no threshold above 32 MiB, but no mapping at all.
+    # Up to 2.34 glibc refuses a threshold above 32 MiB, but accepts no mapping at all.
     unmapped = libc.mallopt(M_MMAP_THRESHOLD, 1024 * MIB) or libc.mallopt(M_MMAP_MAX, 0)
     untrimmed = libc.mallopt(M_TRIM_THRESHOLD, -1)
     padded = libc.mallopt(M_TOP_PAD, 64 * MIB)
@@ -86,30 +89,30 @@ class _Symbol(ctypes.Structure):
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """The C library, if it is glibc and `malloc` is its own (LD_PRELOAD may bring another one)."""
+    """Return the C library if it is glibc and `malloc` is its own, which LD_PRELOAD may change."""
     if sys.platform != "linux":
         return None
     process = ctypes.CDLL(None)
     try:
         functions = process.malloc, process.gnu_get_libc_version
-        bases = [_library(process, function) for function in functions]
+        bases = [_find_library(process, function) for function in functions]
     except AttributeError:  # musl
         return None
     return process if bases[0] == bases[1] else None
 
 
-def _library(process: ctypes.CDLL, function: Any) -> int | None:
-    """Where the library that a function comes from lies in memory."""
+def _find_library(process: ctypes.CDLL, function: Any) -> int | None:
+    """Return the address in memory of the library that a function comes from."""
     symbol = _Symbol()
     process.dladdr(ctypes.cast(function, ctypes.c_void_p), ctypes.byref(symbol))
     return symbol.base
 
 
 def limit_threads() -> int | None:
-    """Brings torch's threads down to the CPUs allotted; None if they are no more.
+    """Limit torch's threads to the CPUs allotted; return their number, None if nothing changed.
 
-    torch starts a thread a core. With less time than that, the threads wait for each other while
-    the kernel holds them back. OMP_NUM_THREADS stays the user's.
+    torch starts a thread for each core. If a container may use less CPU time than that, the kernel
+    pauses some threads while the others wait for them. A user's OMP_NUM_THREADS is left alone.
     """
     num_threads = num_cpus()
     if "OMP_NUM_THREADS" in os.environ or torch.get_num_threads() <= num_threads:
@@ -119,22 +122,23 @@ def limit_threads() -> int | None:
 
 
 class DeterministicEval(Callback):
-    """In evaluation cuDNN takes its deterministic algorithms by rule, not the fastest by the clock.
+    """A callback that makes cuDNN choose deterministic algorithms in evaluation, not the fastest.
 
-    So eval.py gives the bits of the end of training, whatever was found in training.
+    eval.py then gives the same bits as the end of training, whichever algorithms training has found
+    the fastest.
     """
 
     def __init__(self) -> None:
         self.before = (False, False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins with the rule."""
+        """Save the present choice, and switch to deterministic algorithms."""
         cudnn = torch.backends.cudnn
         self.before = cudnn.benchmark, cudnn.deterministic
         cudnn.benchmark, cudnn.deterministic = False, True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Goes back to what training uses."""
+        """Restore the choice of training."""
         cudnn = torch.backends.cudnn
         cudnn.benchmark, cudnn.deterministic = self.before
 
@@ -143,13 +147,13 @@ class DeterministicEval(Callback):
 
 
 class TrimMalloc(Callback):
-    """Gives the memory that training has kept (`keep_memory`) back at its end.
+    """A callback that returns the freed memory that `keep_freed_memory` has kept, after training.
 
-    The test's workers are forked then, and for each page that the fork shares the kernel copies
-    what this process writes next.
+    The workers of the test are forked next, and share this process's pages: the kernel would have
+    to copy each page that is written afterwards.
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Returns what is free."""
+        """Return the free memory to the system."""
         if libc := _glibc():
             libc.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Images that were left out are counted and named."""
+"""Skipped images are counted and named."""
 
 import logging
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ def batch(*skipped):
     return Batch(torch.zeros(0, 1, 2, 2), empty, empty, 0, skipped)
 
 
-def test_the_number_is_told_every_epoch_and_the_sentences_once(lines):
+def test_the_number_is_reported_every_epoch_and_each_problem_once(lines):
     report = SkippedImages()
     for epoch in (0, 1):
         trainer = SimpleNamespace(current_epoch=epoch)
@@ -41,14 +41,14 @@ def test_the_number_is_told_every_epoch_and_the_sentences_once(lines):
     ]
 
 
-def test_nothing_is_said_of_nothing(lines):
+def test_without_skipped_images_there_is_no_report(lines):
     report = SkippedImages()
     report.on_test_batch_end(None, None, None, batch(), 0, 0)
     report.on_test_epoch_end(SimpleNamespace(datamodule=SimpleNamespace(test_split="test")), None)
     assert lines() == []
 
 
-def test_many_are_not_all_named(lines):
+def test_at_most_five_are_named(lines):
     report = SkippedImages()
     report.on_test_batch_end(None, None, None, batch(*(f"{i}.jpg" for i in range(9))), 0, 0)
     report.on_test_epoch_end(SimpleNamespace(datamodule=SimpleNamespace(test_split="val")), None)

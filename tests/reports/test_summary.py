@@ -1,4 +1,4 @@
-"""The lines of a run and the files that hold its figures."""
+"""The last lines of a run, and the file of its metrics."""
 
 import json
 from pathlib import Path
@@ -7,43 +7,48 @@ import pytest
 import torch
 
 from mobilenets.console import relative
-from mobilenets.reports import eval_summary, per_class, train_summary, write_metrics
+from mobilenets.reports import (
+    compute_class_accuracies,
+    eval_summary,
+    train_summary,
+    write_metrics,
+)
 
-FIGURES = {"test/loss": 0.0512, "test/top1": 0.9861, "test/top5": 0.9995}
+METRICS = {"test/loss": 0.0512, "test/top1": 0.9861, "test/top5": 0.9995}
 
 
-def test_the_last_words_of_a_run_are_figures_file_and_commands(tmp_path, monkeypatch):
+def test_the_last_lines_of_a_run_are_metrics_file_and_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = train_summary(FIGURES, tmp_path / "runs/a b/best.ckpt").splitlines()
-    assert words[0].split(maxsplit=1)[1] == "accuracy 98.61 %, top-5 99.95 %, loss 0.0512"
-    assert words[1].endswith("'runs/a b/best.ckpt'")
-    assert words[2].endswith("python eval.py checkpoint='runs/a b/best.ckpt'")
-    assert words[3].endswith("tensorboard --logdir 'runs/a b'")
+    lines = train_summary(METRICS, tmp_path / "runs/a b/best.ckpt").splitlines()
+    assert lines[0].split(maxsplit=1)[1] == "accuracy 98.61 %, top-5 99.95 %, loss 0.0512"
+    assert lines[1].endswith("'runs/a b/best.ckpt'")
+    assert lines[2].endswith("python eval.py checkpoint='runs/a b/best.ckpt'")
+    assert lines[3].endswith("tensorboard --logdir 'runs/a b'")
 
 
-def test_the_last_words_of_an_evaluation_name_its_files(tmp_path, monkeypatch):
+def test_the_last_lines_of_an_evaluation_name_its_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    figures = {"val/loss": 1.0, "val/top1": 0.5, "images_per_second": 1234.5}
-    words = eval_summary(figures, "val", tmp_path / "eval_val.json", tmp_path / "eval_val.png")
-    assert [" ".join(line.split()) for line in words.splitlines()] == [
+    metrics = {"val/loss": 1.0, "val/top1": 0.5, "images_per_second": 1234.5}
+    lines = eval_summary(metrics, "val", tmp_path / "eval_val.json", tmp_path / "eval_val.png")
+    assert [" ".join(line.split()) for line in lines.splitlines()] == [
         "val accuracy 50.00 %, loss 1.0000, 1,234 images/s",
         "file eval_val.json",
         "file eval_val.png",
     ]
 
 
-def test_per_class_accuracy_is_the_diagonal_over_the_row():
+def test_the_accuracy_of_a_class_is_the_diagonal_over_the_row():
     matrix = torch.tensor([[3, 1, 0], [0, 0, 0], [1, 1, 2]])
-    assert per_class(matrix, ["a", "b", "c"]) == {"a": 0.75, "b": None, "c": 0.5}
+    assert compute_class_accuracies(matrix, ["a", "b", "c"]) == {"a": 0.75, "b": None, "c": 0.5}
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
+def test_metrics_are_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "metrics.json"
-    write_metrics(path, FIGURES)
-    assert json.loads(path.read_text()) == FIGURES
+    write_metrics(path, METRICS)
+    assert json.loads(path.read_text()) == METRICS
     with pytest.raises(TypeError):
         write_metrics(path, {"bad": object()})
-    assert json.loads(path.read_text()) == FIGURES
+    assert json.loads(path.read_text()) == METRICS
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
 
 

@@ -1,48 +1,29 @@
-"""When a run ends early."""
+"""The callbacks that steer a run."""
 
-import pytorch_lightning as pl
-import torch
+import pytest
+from pytorch_lightning.callbacks import EarlyStopping
 
-from mobilenets.training import early_stopping
-
-
-class Scripted(pl.LightningModule):
-    """A module whose val/top1 follows a script."""
-
-    def __init__(self, scores):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.scores = scores
-
-    def training_step(self, batch, batch_idx):
-        return self.weight.sum()
-
-    def validation_step(self, batch, batch_idx):
-        self.log("val/top1", self.scores[self.current_epoch], batch_size=1)
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=1.0)
+from mobilenets import create_model
+from mobilenets.training import Freezing, training_callbacks
 
 
-def run(folder, scores, callbacks, **options):
-    trainer = pl.Trainer(
-        max_epochs=len(scores),
-        accelerator="cpu",
-        callbacks=callbacks,
-        default_root_dir=folder,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **options,
-    )
-    loader = torch.utils.data.DataLoader(torch.zeros(4, 1))
-    trainer.fit(Scripted(scores), loader, loader)
-    return trainer
+def make_callbacks(freeze="none", unfreeze=None, patience=None):
+    net = create_model("mobilenet_v1", width_mult=0.25, num_classes=5)
+    return training_callbacks(net, freeze, unfreeze, patience)
 
 
-def test_a_run_ends_after_so_many_validations_without_a_better_one(tmp_path):
-    trainer = run(
-        tmp_path, [0.2, 0.7, 0.5, 0.6, 0.9], early_stopping(2), enable_checkpointing=False
-    )
+def test_a_run_stops_when_validation_has_not_improved_for_as_long_as_the_patience(run_scripted):
+    stopping = [one for one in make_callbacks(patience=2) if isinstance(one, EarlyStopping)]
+    trainer = run_scripted([0.2, 0.7, 0.5, 0.6, 0.9], stopping, enable_checkpointing=False)
     assert trainer.current_epoch == 4
+
+
+@pytest.mark.parametrize(
+    ("freeze", "count"), [("none", 0), (0, 0), (1, 1), ("backbone", 1)], ids=str
+)
+def test_layers_are_frozen_only_if_asked(freeze, count):
+    assert sum(isinstance(one, Freezing) for one in make_callbacks(freeze)) == count
+
+
+def test_there_is_no_early_stopping_without_patience():
+    assert not any(isinstance(one, EarlyStopping) for one in make_callbacks())

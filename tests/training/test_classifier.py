@@ -1,4 +1,4 @@
-"""What a run promises: figures, averages, rates, and that a resumed run is the same run."""
+"""The promises of a run: exact metrics, EMA, learning rates, and a resume to the same bits."""
 
 from functools import partial
 
@@ -10,7 +10,13 @@ import torch.nn.functional as F
 
 from mobilenets import create_model, load_model
 from mobilenets.data import ImageDataModule, Mixing
-from mobilenets.training import Checkpoints, Classifier, Schedule, create_optimizer
+from mobilenets.training import (
+    Checkpoints,
+    Classifier,
+    Schedule,
+    create_optimizer,
+    use_fast_modules,
+)
 from mobilenets.weights import make_record
 
 OPTIMIZER = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
@@ -42,7 +48,7 @@ def fake_data(**options):
 def module(data, *, compiled=False, mixing=None, ema_decay=None, smoothing=0.0):
     torch.manual_seed(5)
     options = {"width_mult": 0.25, "num_classes": data.num_classes, "dropout": 0.3}
-    net = create_model("mobilenet_v1", **options)
+    net = use_fast_modules(create_model("mobilenet_v1", **options))
     result = Classifier(
         net,
         data.num_classes,
@@ -73,7 +79,7 @@ def trainer(folder, callbacks=(), **options):
 
 
 class StopAfter(pl.Callback):
-    """Ends a run after so many epochs, as a reboot would."""
+    """Ends a run after a number of epochs, as a power cut would."""
 
     def __init__(self, epochs):
         self.epochs = epochs
@@ -109,25 +115,27 @@ def test_a_resumed_run_is_the_uninterrupted_run_to_the_bit(tmp_path):
     assert not torch.equal(half, second.state_dict()["net.features.0.0.weight"])
 
 
-@pytest.mark.parametrize("options", [{"ema_decay": 0.9}, {"compiled": True}])
-def test_the_checkpoint_gives_the_figures_of_the_end_of_training(options, tmp_path):
+@pytest.mark.parametrize(
+    "options", [{"ema_decay": 0.9}, pytest.param({"compiled": True}, marks=pytest.mark.slow)]
+)
+def test_the_checkpoint_gives_the_metrics_of_the_end_of_training(options, tmp_path):
     data = fake_data()
     trained = module(data, **options)
     run = trainer(tmp_path)
     run.fit(trained, data)
     best = tmp_path / "best.ckpt"
-    figures = run.test(trained, data, best, verbose=False, weights_only=True)[0]
+    metrics = run.test(trained, data, best, verbose=False, weights_only=True)[0]
 
-    fresh = Classifier(load_model(best), data.num_classes)
-    assert trainer(tmp_path).test(fresh, fake_data(), verbose=False)[0] == figures
-    assert set(figures) == {"test/loss", "test/top1", "test/top5"}
+    fresh = Classifier(use_fast_modules(load_model(best)), data.num_classes)
+    assert trainer(tmp_path).test(fresh, fake_data(), verbose=False)[0] == metrics
+    assert set(metrics) == {"test/loss", "test/top1", "test/top5"}
 
 
-def test_figures_are_exact_with_a_ragged_last_batch():
+def test_metrics_are_exact_with_a_ragged_last_batch():
     data = fake_data(batch_size=8)
     assert data.sizes["test"] % 8, "the last batch has to be ragged"
     tested = module(data)
-    figures = trainer(None, []).test(tested, data, verbose=False)[0]
+    metrics = trainer(None, []).test(tested, data, verbose=False)[0]
     tested.eval()
     logits, labels = [], []
     for batch in data.test_dataloader():
@@ -136,16 +144,16 @@ def test_figures_are_exact_with_a_ragged_last_batch():
         labels.append(batch.labels)
     logits, labels = torch.cat(logits), torch.cat(labels)
     ranks = (logits > logits.gather(1, labels[:, None])).sum(1)
-    assert figures["test/top1"] == pytest.approx((ranks == 0).float().mean().item())
-    assert figures["test/top5"] == pytest.approx((ranks < 5).float().mean().item())
-    assert figures["test/loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert metrics["test/top1"] == pytest.approx((ranks == 0).float().mean().item())
+    assert metrics["test/top5"] == pytest.approx((ranks < 5).float().mean().item())
+    assert metrics["test/loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
     counts = np.zeros((7, 7))
     np.add.at(counts, (labels.numpy(), logits.argmax(1).numpy()), 1)
     assert (tested.confusion_matrix.numpy() == counts).all()
 
 
 class Evaluated(pl.Callback):
-    """Notes what evaluates, and what the weights say meanwhile."""
+    """Records the logits of each validation batch, and those of the unfolded net."""
 
     def __init__(self):
         self.logits, self.expected, self.norms = [], [], set()
@@ -158,7 +166,7 @@ class Evaluated(pl.Callback):
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
-def test_every_validation_folds_the_weights_of_its_moment(ema_decay, tmp_path):
+def test_every_validation_folds_the_weights_of_that_moment(ema_decay, tmp_path):
     data, seen = fake_data(), Evaluated()
     trained = module(data, ema_decay=ema_decay)
     trainer(tmp_path, [seen], num_sanity_val_steps=1).fit(trained, data)
@@ -173,12 +181,12 @@ def test_every_validation_folds_the_weights_of_its_moment(ema_decay, tmp_path):
 
 def test_top5_is_left_out_with_five_classes_or_fewer(tmp_path):
     data = fake_data(num_classes=5)
-    figures = trainer(tmp_path).test(module(data), data, verbose=False)[0]
-    assert set(figures) == {"test/loss", "test/top1"}
+    metrics = trainer(tmp_path).test(module(data), data, verbose=False)[0]
+    assert set(metrics) == {"test/loss", "test/top1"}
 
 
 class Rates(pl.Callback):
-    """Notes the learning rate of every batch."""
+    """Records the learning rate of every batch."""
 
     def __init__(self):
         self.rates = []
@@ -197,7 +205,7 @@ def test_the_rate_follows_the_schedule_however_the_length_is_given(length, tmp_p
 
 
 class Logged(pl.Callback):
-    """Notes the learning rate that is logged in every batch."""
+    """Records the learning rate that is logged in every batch."""
 
     def __init__(self):
         self.rates = []
@@ -232,7 +240,7 @@ def test_the_rate_that_is_logged_is_the_base_rate_even_where_layers_have_their_o
 
 
 class Weights(pl.Callback):
-    """Notes one tensor after every batch."""
+    """Records one tensor after every batch."""
 
     def __init__(self):
         self.history = []
@@ -242,7 +250,7 @@ class Weights(pl.Callback):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_average_moves_with_the_optimizer_not_with_the_batch(accumulate, tmp_path):
+def test_the_ema_is_updated_with_the_optimizer_not_with_the_batch(accumulate, tmp_path):
     data, seen = fake_data(), Weights()
     trained = module(data, ema_decay=0.5)
     start = trained.net.features[0][0].weight.detach().clone()
@@ -298,7 +306,7 @@ def test_every_precision_trains_and_is_evaluated_as_it_was_trained(precision, tm
     run = trainer(tmp_path, max_epochs=1, precision=precision)
     run.fit(trained, data)
     best = tmp_path / "best.ckpt"
-    figures = run.test(trained, data, best, verbose=False, weights_only=True)[0]
-    fresh = Classifier(load_model(best), data.num_classes)
+    metrics = run.test(trained, data, best, verbose=False, weights_only=True)[0]
+    fresh = Classifier(use_fast_modules(load_model(best)), data.num_classes)
     again = trainer(tmp_path, precision=precision).test(fresh, data, verbose=False)[0]
-    assert again == figures
+    assert again == metrics

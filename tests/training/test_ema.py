@@ -1,4 +1,4 @@
-"""The average of the weights: timm's, at a fraction of its cost."""
+"""The EMA of the weights: timm's, at a fraction of the cost."""
 
 import copy
 
@@ -7,7 +7,7 @@ import torch
 from timm.utils import ModelEmaV3
 
 from mobilenets.models import create_model
-from mobilenets.training.ema import WeightEMA, lerp_by_chance
+from mobilenets.training.ema import WeightEMA, lerp_stochastically
 
 
 def small():
@@ -18,7 +18,7 @@ def small():
 
 @torch.no_grad()
 def train(net, step):
-    """Changes every weight that is trained, and the statistics of the norms."""
+    """Change every weight that is trained, and the statistics of the norms."""
     torch.manual_seed(step)
     for weight in net.parameters():
         if weight.requires_grad:
@@ -33,7 +33,7 @@ def test_it_is_timms_to_the_bit(decay, dtype):
     net.features[:4].requires_grad_(False).eval()
     start = copy.deepcopy(net.state_dict())
     ours, theirs = WeightEMA(net, decay), ModelEmaV3(net, decay, use_warmup=True)
-    ours.follow(net)
+    ours.track(net)
     for step in range(1, 6):
         train(net, step)
         ours.update(step)
@@ -50,19 +50,19 @@ def test_it_is_timms_to_the_bit(decay, dtype):
     assert ours.module.features[5].conv[0][1].num_batches_tracked == 5
 
 
-def test_the_decay_grows_from_nothing_to_its_limit():
+def test_the_decay_rises_from_zero_to_its_maximum():
     average = WeightEMA(torch.nn.Linear(1, 1), 0.99)
     assert average.decay_at(1) == 0
     assert average.decay_at(8) == pytest.approx(1 - 1 / 4)
     assert average.decay_at(999) < average.decay_at(1001) == average.decay_at(10**6) == 0.99
 
 
-def test_it_follows_a_net_that_has_moved():
+def test_it_tracks_a_net_whose_tensors_were_replaced():
     net = small()
     average = WeightEMA(net, 0.9)
-    average.follow(net)
+    average.track(net)
     both = torch.nn.ModuleList([net, average]).double()  # other tensors take the place of buffers
-    average.follow(net)
+    average.track(net)
     train(net, 1)
     average.update(1)
     different = [
@@ -73,29 +73,29 @@ def test_it_follows_a_net_that_has_moved():
     assert not different, "the first step is the whole average"
 
 
-def test_it_wants_no_gradients_and_is_in_evaluation_mode():
+def test_it_requires_no_gradients_and_is_in_evaluation_mode():
     average = WeightEMA(small().train(), 0.9)
     assert not any(weight.requires_grad for weight in average.parameters())
     assert not any(part.training for part in average.module.modules())
 
 
-def test_an_average_in_bfloat16_moves_with_steps_that_it_cannot_hold():
+def test_an_average_in_bfloat16_follows_steps_too_small_for_its_precision():
     """From 1 towards 2 in steps of at most 0.001, its numbers there being 0.0078 apart."""
     averages = [torch.ones(20_000, dtype=torch.bfloat16)]
     values = [torch.full_like(averages[0], 2)]
     expected = 1.0
     for step in range(200):
-        lerp_by_chance(averages, values, 0.001, seed=step)
+        lerp_stochastically(averages, values, 0.001, seed=step)
         expected += 0.001 * (2 - expected)
     assert averages[0].float().mean().item() == pytest.approx(expected, abs=0.002)
 
 
-def test_chance_in_bfloat16_depends_on_the_step_alone():
+def test_rounding_in_bfloat16_depends_on_the_step_alone():
     states = []
     for drawn_before in (1, 100):
         net = small().bfloat16()
         average = WeightEMA(net, 0.9)
-        average.follow(net)
+        average.track(net)
         for step in (1, 2, 3):
             train(net, step)
             torch.rand(drawn_before)

@@ -1,3 +1,5 @@
+"""Tuning the process: memory, threads, kernels, and algorithms of cuDNN."""
+
 import ctypes
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from mobilenets.training import hardware
 from mobilenets.training.hardware import (
     DeterministicEval,
     compile_net,
-    keep_memory,
+    keep_freed_memory,
     limit_threads,
     tune_process,
 )
@@ -18,7 +20,7 @@ from mobilenets.training.hardware import (
 
 @pytest.fixture(autouse=True)
 def settings(monkeypatch):
-    """A machine without settings of the user's; torch's own come back."""
+    """A machine without settings of the user; torch's settings are restored afterwards."""
     for name in ("GLIBC_TUNABLES", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"):
         monkeypatch.delenv(name, raising=False)
     before = torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.deterministic
@@ -31,7 +33,7 @@ def settings(monkeypatch):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The calls of mallopt by a process whose C library is glibc and takes everything."""
+    """The calls of mallopt in a process whose C library is glibc and accepts all but `refused`."""
     calls = []
 
     class Library:
@@ -46,20 +48,20 @@ def calls(monkeypatch):
     return {"made": calls, "library": library}
 
 
-def test_malloc_keeps_what_is_freed(calls):
-    assert keep_memory()
+def test_malloc_keeps_freed_memory(calls):
+    assert keep_freed_memory()
     assert dict(calls["made"]) == {-3: 2**30, -1: -1, -2: 64 * 2**20}
 
 
 def test_an_old_glibc_that_refuses_the_threshold_maps_nothing_at_all(calls):
     calls["library"].refused = (-3,)
-    assert keep_memory()
+    assert keep_freed_memory()
     assert (-4, 0) in calls["made"]
 
 
-def test_what_glibc_refuses_is_not_said_to_be_done(calls):
+def test_what_glibc_refuses_is_not_reported_as_done(calls):
     calls["library"].refused = (-1,)
-    assert not keep_memory()
+    assert not keep_freed_memory()
     assert tune_process(True, "cpu") == []
 
 
@@ -69,14 +71,14 @@ def test_what_glibc_refuses_is_not_said_to_be_done(calls):
 )
 def test_a_malloc_that_the_user_has_set_stays_so(calls, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    assert not keep_memory()
+    assert not keep_freed_memory()
     assert not calls["made"]
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_other_systems_are_left_alone(monkeypatch, system):
     monkeypatch.setattr(sys, "platform", system)
-    assert not keep_memory()
+    assert not keep_freed_memory()
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
@@ -87,13 +89,13 @@ def test_another_c_library_is_left_alone(monkeypatch):
             pass
 
     monkeypatch.setattr(ctypes, "CDLL", Musl)
-    assert not keep_memory()
+    assert not keep_freed_memory()
 
 
 def test_another_allocator_is_left_alone(monkeypatch):
     libraries = iter([1, 2])
-    monkeypatch.setattr(hardware, "_library", lambda process, function: next(libraries))
-    assert not keep_memory()
+    monkeypatch.setattr(hardware, "_find_library", lambda process, function: next(libraries))
+    assert not keep_freed_memory()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="page faults are counted on Linux")
@@ -102,8 +104,8 @@ def test_a_step_takes_no_page_faults():
         pytest.skip("the C library is not glibc")
     code = """
 import resource, sys, torch
-from mobilenets.training import tune
-tune(sys.argv[1] == "on", "cpu")
+from mobilenets.training import tune_process
+tune_process(sys.argv[1] == "on", "cpu")
 def step():
     return [torch.ones(2**24) for _ in range(3)]  # of 64 MiB
 def faults():
@@ -122,13 +124,13 @@ print(min(faults() for _ in range(5)))  # the kernel may take pages away in betw
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
-def test_the_end_of_training_gives_its_memory_back():
+def test_the_end_of_training_returns_its_freed_memory():
     if hardware._glibc() is None:
         pytest.skip("the C library is not glibc")
     code = """
 import torch
-from mobilenets.training import ReturnMemory, tune
-tune(True, "cpu")
+from mobilenets.training import TrimMalloc, tune_process
+tune_process(True, "cpu")
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 before = resident()
@@ -136,7 +138,7 @@ blocks = [torch.ones(2**24) for _ in range(4)]  # of 64 MiB
 rest = torch.ones(2**10)  # above them, so that the heap can't just be cut
 del blocks
 kept = resident()
-ReturnMemory().on_fit_end(None, None)
+TrimMalloc().on_fit_end(None, None)
 print(kept - before, resident() - before)
 """
     kept, left = map(int, subprocess.check_output([sys.executable, "-c", code]).split())
@@ -144,13 +146,13 @@ print(kept - before, resident() - before)
 
 
 def test_kernels_are_compiled_if_asked_on_a_cpu(monkeypatch, calls):
-    monkeypatch.setattr(hardware, "load_native", lambda wanted: wanted)
-    said = "compiled kernels"
-    assert said in tune_process(True, "cpu", kernels=True)
-    assert said not in tune_process(True, "cpu")
-    assert said not in tune_process(False, "cpu", kernels=True)
+    monkeypatch.setattr(hardware, "load_native", lambda enabled: enabled)
+    entry = "compiled kernels"
+    assert entry in tune_process(True, "cpu", kernels=True)
+    assert entry not in tune_process(True, "cpu")
+    assert entry not in tune_process(False, "cpu", kernels=True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert said not in tune_process(True, "auto", kernels=True)
+    assert entry not in tune_process(True, "auto", kernels=True)
 
 
 def test_threads_are_no_more_than_the_cpus_allotted(monkeypatch):
@@ -159,7 +161,7 @@ def test_threads_are_no_more_than_the_cpus_allotted(monkeypatch):
     assert limit_threads() is None
     torch.set_num_threads(8)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    assert limit_threads() is None, "the user has said how many"
+    assert limit_threads() is None, "the user has set the number"
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert limit_threads() == torch.get_num_threads() == 2
 
@@ -192,13 +194,13 @@ def test_cuda_gets_graphs(monkeypatch, accelerator, mode):
     assert modes == [mode]
 
 
-def test_without_it_nothing_is_done(calls):
+def test_a_process_that_is_not_tuned_is_left_alone(calls):
     assert tune_process(False) == []
     assert not calls["made"]
 
 
 @pytest.mark.parametrize("phase", ["validation", "test"])
-def test_evaluation_takes_algorithms_by_rule_and_training_goes_on_as_before(phase):
+def test_evaluation_uses_deterministic_algorithms_and_training_what_it_used_before(phase):
     callback = DeterministicEval()
     cudnn.benchmark, cudnn.deterministic = True, False
     getattr(callback, f"on_{phase}_start")(None, None)

@@ -1,4 +1,4 @@
-"""Which parameters are decayed, how fast each layer learns, and TensorFlow's RMSprop."""
+"""Weight decay, the learning rate of each layer, and TensorFlow's RMSprop."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch import nn
 
 from mobilenets.models import create_model
 from mobilenets.training import OPTIMIZERS, create_optimizer
-from mobilenets.training.optimizer import depthwise_weights, groups_by_decay
+from mobilenets.training.optimizer import find_depthwise_weights, group_by_decay
 
 
 def decayed(net: nn.Module, **options) -> set[str]:
@@ -50,11 +50,11 @@ def test_frozen_parameters_are_left_out():
 @pytest.mark.parametrize("norm_and_bias", [False, True])
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_the_groups_are_timms_in_its_order(name, frozen, weight_decay, norm_and_bias, depthwise):
-    """A checkpoint of an optimizer knows its parameters by their place alone."""
+    """The checkpoint of an optimizer identifies parameters only by their order."""
     net = create_model(name, width_mult=0.25, num_classes=10)
     net.features[:frozen].requires_grad_(False)
-    undecayed = () if depthwise else depthwise_weights(net)
-    ours = groups_by_decay(net, weight_decay, norm_and_bias, undecayed)
+    undecayed = () if depthwise else find_depthwise_weights(net)
+    ours = group_by_decay(net, weight_decay, norm_and_bias, undecayed)
     theirs = param_groups_weight_decay(
         net,
         weight_decay,
@@ -74,7 +74,7 @@ RATES = [{"layer_decay": 0.5}, {"head_lr_mult": 10.0}, {"layer_decay": 0.5, "hea
 
 
 def rates(net: nn.Module, **options) -> dict[str, float]:
-    """The rate of each parameter."""
+    """Return the learning rate of each parameter."""
     optimizer = create_optimizer(net, "sgd", lr=0.1, weight_decay=1e-4, **options)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     pairs = [
@@ -142,7 +142,7 @@ SETTINGS = {
 
 
 def trained(name: str, options: dict, steps: int, *, frozen: int = 0, fused: bool = True):
-    """A net after some steps; its first layers have no gradient in the first `frozen` of them."""
+    """Return a net after some steps, in the first `frozen` of which its first layers are frozen."""
     torch.manual_seed(0)
     net = create_model("mobilenet_v1", width_mult=0.25, num_classes=5, conv="full", shallow=True)
     net = net.to(memory_format=torch.channels_last).eval()

@@ -1,4 +1,4 @@
-"""Quantization-aware training: what it computes, what it leaves alone, what it is good for."""
+"""Quantization-aware training: what it computes, what it leaves alone, what it gains."""
 
 import copy
 import json
@@ -20,27 +20,27 @@ from mobilenets.training import (
     Schedule,
     create_optimizer,
     fake_quantize,
+    use_fast_modules,
 )
-from mobilenets.training.kernels import use_fast_modules
 from mobilenets.training.quantization import (
     FakeQuantized,
-    activation_ranges,
     fake_quantize_activations,
     fake_quantize_weights,
-    set_ranges,
+    get_activation_ranges,
+    set_activation_ranges,
 )
 from mobilenets.weights import load_checkpoint
 
 QAT = ["quantization_aware=true", "model.dropout=0.3"]
 
 
-def small(name="mobilenet_v2", **options):
-    torch.manual_seed(0)
+def small(name="mobilenet_v2", seed=0, **options):
+    torch.manual_seed(seed)
     return create_model(name, **{"width_mult": 0.25, "num_classes": 5, **options})
 
 
 def observed(net, images):
-    """A copy in int8, with the ranges that all these images give."""
+    """Return a quantized copy with the activation ranges of these images."""
     net = fake_quantize(copy.deepcopy(net)).eval()
     for layer in net.modules():
         if isinstance(layer, FakeQuantized):
@@ -126,19 +126,20 @@ def test_every_layer_is_quantized_and_nothing_else_changes(name, options):
     expected = {key for key, layer in net.named_modules() if isinstance(layer, kinds)}
     state, parameters = list(net.state_dict()), list(net.parameters())
     assert fake_quantize(net) is net
-    assert set(activation_ranges(use_fast_modules(net))) == expected
+    assert set(get_activation_ranges(use_fast_modules(net))) == expected
     assert list(net.state_dict()) == state
     assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
 
     net.to(memory_format=torch.channels_last)
     net(torch.randn(4, 3, 64, 64).to(memory_format=torch.channels_last)).sum().backward()
     assert not [key for key, weight in net.named_parameters() if weight.grad is None]
-    assert all(low < high for low, high in activation_ranges(net).values())
+    assert all(low < high for low, high in get_activation_ranges(net).values())
 
 
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
 def test_neither_folding_nor_the_kernels_bypass_it(name, padding, randomise):
+    torch.manual_seed(1)
     images = torch.randn(16, 3, 64, 64)
     plain = randomise(small(name, padding=padding))
     net = use_fast_modules(observed(plain, images))
@@ -147,14 +148,15 @@ def test_neither_folding_nor_the_kernels_bypass_it(name, padding, randomise):
         folded = fold_batchnorm(net)(images)
     noise = (quantized - exact).norm() / exact.norm()
     assert 1e-3 < noise < 0.5
-    # A rounding more or less lets single activations fall on the other side of a step.
-    assert (folded - quantized).norm() < 0.3 * (quantized - exact).norm()
+    # In a few images, an activation is rounded to another step, and all layers after it follow.
+    shares = (folded - quantized).norm(dim=1) / (quantized - exact).norm(dim=1)
+    assert shares.median() < 0.05
 
 
 def test_ranges_of_another_net_are_refused():
-    ranges = activation_ranges(fake_quantize(small("mobilenet_v1")))
+    ranges = get_activation_ranges(fake_quantize(small("mobilenet_v1")))
     with pytest.raises(ValueError, match=r"are those of another net .* get the file again"):
-        set_ranges(fake_quantize(small("mobilenet_v2")), ranges)
+        set_activation_ranges(fake_quantize(small("mobilenet_v2")), ranges)
 
 
 # Runs
@@ -176,7 +178,7 @@ def run(script):
     return checked
 
 
-def test_a_run_gives_an_ordinary_checkpoint_that_eval_evaluates_to_the_same_figures(run):
+def test_a_run_writes_an_ordinary_checkpoint_that_eval_evaluates_to_the_same_metrics(run):
     assert "32-true imitating int8" in run("train", *QAT, "hydra.run.dir=int8")
     run("train", "hydra.run.dir=float")
     ours, others = (load_checkpoint(folder) for folder in ("int8", "float"))
@@ -196,7 +198,8 @@ def test_a_run_gives_an_ordinary_checkpoint_that_eval_evaluates_to_the_same_figu
     assert json.loads(Path("exact.json").read_text())["test/loss"] != tested["test/loss"]
 
 
-def test_a_run_that_goes_on_is_the_uninterrupted_run(run, script, monkeypatch):
+@pytest.mark.slow
+def test_a_resumed_run_is_the_uninterrupted_run(run, script, monkeypatch):
     options = [*QAT, "checkpoint.every_minutes=0"]
     run("train", *options, "hydra.run.dir=whole")
     save = AtomicCheckpointIO.save_checkpoint
@@ -220,7 +223,7 @@ def test_a_run_that_goes_on_is_the_uninterrupted_run(run, script, monkeypatch):
     assert Path("cut/metrics.json").read_text() == Path("whole/metrics.json").read_text()
 
 
-# What it is good for
+# What it gains
 
 
 def digits():
@@ -235,10 +238,10 @@ def digits():
     return data
 
 
-def learnt(net, folder, *, epochs, lr):
+def train_on_digits(net, folder, *, epochs, lr):
     options = {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
     module = Classifier(
-        net.train(),
+        use_fast_modules(net.train()),
         10,
         optimizer=partial(create_optimizer, lr=lr, **options),
         schedule=Schedule("cosine"),
@@ -259,16 +262,16 @@ def learnt(net, folder, *, epochs, lr):
 
 @torch.no_grad()
 def spoil(net):
-    """Makes the first channel of each depthwise map small; the convolution after it sees to it.
+    """Scale the first channel of each depthwise output down, and the weights after it up.
 
-    The net computes what it did, as its ReLUs let factors pass. But the large weights of that
-    channel set the scales of all kernels.
+    The net computes the same, as ReLU commutes with positive factors. But the large weights of
+    that channel determine the scales of all kernels.
     """
     for block in list(net.features)[1:]:
         norm, conv = block.depthwise[1], block.pointwise[0]
-        norm.weight[0] /= 96
-        norm.bias[0] /= 96
-        conv.weight[:, 0] *= 96
+        norm.weight[0] /= 140
+        norm.bias[0] /= 140
+        conv.weight[:, 0] *= 140
 
 
 def images_of(loader, data):
@@ -276,7 +279,7 @@ def images_of(loader, data):
     return torch.cat([b.images for b in batches]), torch.cat([b.labels for b in batches])
 
 
-def test_training_gives_back_most_of_what_a_net_loses_in_int8(tmp_path):
+def test_training_recovers_most_of_the_accuracy_that_a_net_loses_in_int8(tmp_path):
     data = digits()
     calibration, _ = images_of(data.train_dataloader(), data)
     images, labels = images_of(data.test_dataloader(), data)
@@ -287,20 +290,20 @@ def test_training_gives_back_most_of_what_a_net_loses_in_int8(tmp_path):
 
     def built(trained=None):
         options = {"num_classes": 10, "in_channels": 1, "activation": "relu", "shallow": True}
-        net = small("mobilenet_v1", **options)
+        net = small("mobilenet_v1", seed=2, **options)
         if trained is not None:
             net.load_state_dict(trained.state_dict())
         return net
 
-    net = built(learnt(built(), tmp_path, epochs=5, lr=0.05))
+    net = built(train_on_digits(built(), tmp_path, epochs=5, lr=0.05))
     good = accuracy(net)
     spoil(net)
     assert accuracy(net) == pytest.approx(good, abs=0.003)
     lost = accuracy(observed(net, calibration))
     assert good > 0.9 and lost < good - 0.15
 
-    aware = built(learnt(fake_quantize(built(net)), tmp_path, epochs=3, lr=1e-3))
-    unaware = built(learnt(built(net), tmp_path, epochs=3, lr=1e-3))
+    aware = built(train_on_digits(fake_quantize(built(net)), tmp_path, epochs=8, lr=3e-4))
+    unaware = built(train_on_digits(built(net), tmp_path, epochs=8, lr=3e-4))
     # Calibrated anew, as an export does it.
     regained = accuracy(observed(aware, calibration))
     assert regained > good - 0.08

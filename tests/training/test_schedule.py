@@ -4,7 +4,9 @@ import math
 from itertools import pairwise
 
 import pytest
+import yaml
 
+from mobilenets.config.compose import CONFIGS
 from mobilenets.training import SCHEDULES, Schedule
 
 
@@ -32,14 +34,11 @@ def test_exponential_is_the_v2_papers_098_an_epoch():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_warm_up_rises_linearly_from_the_first_step_and_meets_the_decay(name):
-    options = {
-        "cosine": {},
-        "step": {"gamma": 0.9, "step_epochs": 100},
-        "exponential": {"gamma": 1.0},
-    }[name]
-    schedule = Schedule(name, warmup_epochs=2, **options)
+    values = yaml.safe_load((CONFIGS / "schedule" / f"{name}.yaml").read_text())
+    values["interval"] = "step"
+    schedule, decay = (Schedule(**values | {"warmup_epochs": epochs}) for epochs in (2, 0))
     batch = 1 / 10
-    factors = [schedule(k * batch, 1e6, batch) for k in range(25)]
+    factors = [schedule(k * batch, 1e6, batch) / decay(k * batch, 1e6) for k in range(25)]
     rises = [b - a for a, b in pairwise(factors[:21])]
     assert factors[0] > 0, "a first step at rate 0 learns nothing"
     assert rises == pytest.approx([rises[0]] * 20)

@@ -1,1 +1,1 @@
-"""What keeps a run alive: checkpoints, signals, several processes, bad losses, full machines."""
+"""Fault tolerance: checkpoints, signals, distributed runs, non-finite steps, full memory."""

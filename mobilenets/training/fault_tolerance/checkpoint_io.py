@@ -1,4 +1,4 @@
-"""Checkpoint files that are complete or not there."""
+"""Checkpoint files that are either complete or absent."""
 
 import io
 from pathlib import Path
@@ -12,10 +12,10 @@ from mobilenets.run_folder import LAST, PREVIOUS
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and puts it there when it is on the disk.
+    """A plugin that writes a checkpoint to a temporary file and renames it when it is on the disk.
 
-    Whenever the process is killed, and when the disk is full, the file that was there before is
-    still there. That of `LAST` is kept as `PREVIOUS` after that, too.
+    If the process is killed or the disk is full, the previous file stays in place. When `LAST` is
+    replaced, its previous version is kept as `PREVIOUS`.
     """
 
     def save_checkpoint(
@@ -27,23 +27,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write the file.
 
         Raises:
-            OSError: it can't be written; the file that was there before still is.
+            OSError: it can't be written; the previous file is still in place.
         """
         path, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)
         try:
             with atomic_path(path) as partial:
                 partial.write_bytes(content.getbuffer())
-                sync(partial)  # the new file is on the disk before the old one loses its name
+                sync(partial)  # the new file must be on the disk before the old one loses its name
                 if path.name == LAST and path.exists():
-                    keep(path, path.with_name(PREVIOUS))
+                    link_or_rename(path, path.with_name(PREVIOUS))
         except OSError as error:
-            text = f"{error.strerror}; the checkpoint before it is still there"
+            text = f"{error.strerror}; the previous checkpoint is still there"
             raise OSError(error.errno, text, str(path)) from error
 
 
-def keep(path: Path, name: Path) -> None:
-    """Gives a file a second name, or where the file system has no such thing, only that one."""
+def link_or_rename(path: Path, name: Path) -> None:
+    """Give a file a second name, or only that one if the file system has no hard links."""
     name.unlink(missing_ok=True)
     try:
         name.hardlink_to(path)

@@ -1,4 +1,4 @@
-"""A loss that is no longer a number ends the run before it spoils the weights."""
+"""A guard that ends the run at a non-finite loss or gradient, before it reaches the weights."""
 
 import math
 from typing import Any
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 class StopOnNonFinite(Callback):
-    """Looks at the loss and at every gradient before each step of the optimizer.
+    """A callback that checks the loss and every gradient before each optimizer step.
 
-    On a CPU a bad step raises before it is made. On a GPU that would make every step wait for the
-    device, so there a fused optimizer is told to leave out a bad step, as it is for float16, and
-    the figures are looked at one step later, or before the run is saved.
+    On a CPU, a non-finite step raises before it is taken. On a GPU, checking at once would make
+    every step wait for the device. There a fused optimizer is told to skip a non-finite step, as it
+    is for float16, and the check follows one step later, or before the run is saved.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class StopOnNonFinite(Callback):
         pl_module: Any,
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Looks at this step, or at the one before.
+        """Check this step on a CPU, or the previous one on a GPU.
 
         Raises:
             ValueError: it is not finite.
@@ -34,7 +34,7 @@ class StopOnNonFinite(Callback):
         self.check()
         grads = {n: p.grad for n, p in pl_module.net.named_parameters() if p.grad is not None}
         if isinstance(trainer.precision_plugin, MixedPrecision) and trainer.precision_plugin.scaler:
-            grads = {}  # infinities are the scaler's to deal with
+            grads = {}  # the scaler deals with infinite gradients itself
         norms = torch._foreach_norm(list(grads.values())) if grads else []
         values = torch.stack([pl_module.loss.float(), *(norm.float() for norm in norms)])
         lr = optimizer.param_groups[0]["lr"]
@@ -47,24 +47,24 @@ class StopOnNonFinite(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Lets no run be saved whose last step was bad."""
+        """Refuse to save a run whose last step was not finite."""
         self.check()
 
     def check(self) -> None:
-        """Raises ValueError if the step that was looked at is not finite."""
-        figures, self.pending = self.pending, None
-        if figures is not None and (sentence := figures.diverged()):
-            raise ValueError(sentence)
+        """Raise ValueError if the pending step is not finite."""
+        stats, self.pending = self.pending, None
+        if stats is not None and (problem := stats.describe_problem()):
+            raise ValueError(problem)
 
 
 class StepStats:
     """The loss of a step and the norms of its gradients, on their way to the host.
 
     Args:
-        step: how many steps were made before.
+        step: the number of steps taken before.
         lr: the learning rate.
         names: the parameters that have a gradient.
-        values: the loss, and the norm of each of these gradients.
+        values: the loss, followed by the norm of each of these gradients.
     """
 
     def __init__(self, step: int, lr: float, names: list[str], values: Tensor) -> None:
@@ -76,8 +76,8 @@ class StepStats:
         if self.copied is not None:
             self.copied.record()
 
-    def diverged(self) -> str | None:
-        """The sentence for a step that is not finite; None if it is."""
+    def describe_problem(self) -> str | None:
+        """Return one sentence about a step that is not finite, None if it is finite."""
         if self.copied is not None:
             self.copied.synchronize()
         if self.values.isfinite().all():
@@ -85,12 +85,12 @@ class StepStats:
         loss, *norms = self.values.tolist()
         pairs = zip(self.names, norms, strict=True)
         bad = next((name for name, norm in pairs if not math.isfinite(norm)), None)
-        figures = [f"loss {loss:.3g}", f"learning rate {self.lr:.3g}"]
-        figures.append(f"gradient norm {math.hypot(*norms):.3g}")
+        stats = [f"loss {loss:.3g}", f"learning rate {self.lr:.3g}"]
+        stats.append(f"gradient norm {math.hypot(*norms):.3g}")
         if bad is not None:
-            figures.append(f"the first bad gradient that of {bad}")
+            stats.append(f"first non-finite gradient in {bad}")
         return (
-            f"step {self.step + 1} is not finite, and was not made ({', '.join(figures)}): lower "
+            f"step {self.step + 1} is not finite and was not taken ({', '.join(stats)}): lower "
             "optimizer.lr, warm up longer with schedule.warmup_epochs, or set "
             "trainer.gradient_clip_val=1"
         )

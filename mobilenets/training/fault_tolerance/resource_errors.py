@@ -1,11 +1,11 @@
-"""What goes wrong with the machine, not with the program: one sentence that says what to change."""
+"""Errors of the machine, not of the program: one sentence that says which setting to change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-SIGNS = {  # what PyTorch says -> what has happened
+CAUSES = {  # text in PyTorch's message -> what has failed
     "out of shared memory": "shared memory",
     "bus error": "shared memory",
     "/torch_": "shared memory",
@@ -19,7 +19,7 @@ SIGNS = {  # what PyTorch says -> what has happened
 
 @contextmanager
 def with_hints(batch_size: int, num_workers: int) -> Iterator[None]:
-    """Has a lack of memory, and the end of a worker, raise one sentence with its remedy.
+    """Replace errors about memory and killed workers by one sentence that names the fix.
 
     Raises:
         ValueError: in place of PyTorch's own error.
@@ -34,20 +34,20 @@ def with_hints(batch_size: int, num_workers: int) -> Iterator[None]:
 
 
 def explain(error: Exception, batch_size: int, num_workers: int) -> str | None:
-    """The sentence for an error; None if it is of another kind."""
+    """Return a sentence with the cause and the fix, None for any other kind of error."""
     text = str(error).lower()
-    kind = next((kind for sign, kind in SIGNS.items() if sign in text), None)
-    less = f"data.batch_size={max(1, batch_size // 2)} (now {batch_size})"
+    cause = next((cause for sign, cause in CAUSES.items() if sign in text), None)
+    smaller = f"data.batch_size={max(1, batch_size // 2)} (now {batch_size})"
     fewer = f"data.num_workers={num_workers // 2} (now {num_workers})"
     if isinstance(error, torch.OutOfMemoryError):
-        return f"the device is out of memory: set {less}, or trainer.precision=bf16-mixed"
-    if kind == "shared memory":
-        return f"shared memory, /dev/shm, is too small for the workers: enlarge it, or set {fewer}"
-    if kind == "worker":
+        return f"the device is out of memory: set {smaller}, or trainer.precision=bf16-mixed"
+    if cause == "shared memory":
+        return f"shared memory (/dev/shm) is too small for the workers: enlarge it, or set {fewer}"
+    if cause == "worker":
         return (
-            "a process that loads images was killed, mostly for lack of memory: "
-            f"set {fewer} or {less}"
+            "a worker process was killed while loading images, usually because memory ran out: "
+            f"set {fewer} or {smaller}"
         )
-    if kind == "memory" or isinstance(error, MemoryError):
-        return f"the machine is out of memory: set {less}" + f" or {fewer}" * (num_workers > 0)
+    if cause == "memory" or isinstance(error, MemoryError):
+        return f"the machine is out of memory: set {smaller}" + f" or {fewer}" * (num_workers > 0)
     return None

@@ -1,4 +1,4 @@
-"""What ends a run from outside: it finishes its step, is saved, and can go on later."""
+"""Signals that end a run: it finishes its step, is saved, and can be resumed later."""
 
 import logging
 import os
@@ -15,46 +15,46 @@ SIGUSR1 = getattr(signal, "SIGUSR1", None)  # Windows has none
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, SIGUSR1: 75}  # 75: EX_TEMPFAIL
 
 
-class Signals:
-    """Remembers SIGINT, SIGTERM and, under SLURM, SIGUSR1 until a run is saved.
+class SignalListener:
+    """A listener that remembers SIGINT, SIGTERM and, under SLURM, SIGUSR1 until a run is saved.
 
-    A second SIGINT leaves at once.
+    A second SIGINT ends the process at once.
     """
 
     def __init__(self) -> None:
-        self.received = 0  # a signal's number
+        self.received = 0  # the number of the first signal; 0 = none
 
-    def begin(self) -> None:
-        """Listens from now on, in place of Lightning, whose handlers lose the step."""
-        listen(self.remember)
+    def start(self) -> None:
+        """Start to listen, in place of Lightning, whose handlers lose the current step."""
+        set_handler(self.receive)
 
-    def remember(self, number: int, frame: Any) -> None:
-        """Takes a signal."""
+    def receive(self, number: int, frame: Any) -> None:
+        """Handle a signal."""
         if self.received and number == signal.SIGINT:
             os._exit(EXIT_CODES[signal.SIGINT])
         self.received = self.received or number
         name = signal.Signals(number).name
-        os.write(2, f"{name}: finishing the step, saving (Ctrl-C leaves at once)\n".encode())
+        os.write(2, f"{name}: finishing the step, then saving (Ctrl-C exits at once)\n".encode())
 
 
-def leave(number: int, frame: Any = None) -> NoReturn:
-    """Ends the process after a signal; after SIGUSR1 the first process has SLURM start it again."""
+def exit_after(number: int, frame: Any = None) -> NoReturn:
+    """End the process after a signal; after SIGUSR1, rank 0 first asks SLURM to requeue the job."""
     if number == SIGUSR1 and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         requeue(os.environ["SLURM_JOB_ID"])
     raise SystemExit(EXIT_CODES[signal.Signals(number)])
 
 
 def requeue(job: str) -> None:
-    """Has SLURM start a job again, from its command line."""
+    """Ask SLURM to run a job again, with the same command line."""
     command = ["scontrol", "requeue", job]
     try:
         subprocess.run(command, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        log.error(f"{' '.join(command)} failed ({error}): start the job again yourself")
+        log.error(f"{' '.join(command)} failed ({error}): submit the job again yourself")
 
 
-def listen(handler: Callable[[int, Any], Any]) -> None:
-    """Has signals handled so from now on; Lightning puts things back at the end of its work."""
+def set_handler(handler: Callable[[int, Any], Any]) -> None:
+    """Handle signals with `handler`, until Lightning restores its own at the end of its work."""
     signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, handler)
     if "SLURM_JOB_ID" in os.environ:

@@ -1,4 +1,4 @@
-"""Layers that compute the same, faster: the one place where modules of a net are swapped."""
+"""Faster layers with the same results, and the one function that swaps them into a net."""
 
 from torch import nn
 
@@ -8,10 +8,10 @@ from mobilenets.training.kernels.batchnorm import FusedBatchNorm2d, FusedConvBNR
 from mobilenets.training.kernels.convolution import SmallMapConv2d
 from mobilenets.training.kernels.native import load as load_native
 
-__all__ = ["FASTER", "SmallMapConv2d", "load_native", "speed_up"]
+__all__ = ["FAST_MODULES", "SmallMapConv2d", "load_native", "use_fast_modules"]
 
-# To add a kernel, add a line: a module's type, and a subclass that computes the same with the same
-# attributes. A fused pair is a subclass of the container that holds both.
+# To add a kernel, add a line: a type of module, and a subclass that computes the same with the same
+# attributes. A kernel for two layers is a subclass of the container that holds both.
 FAST_MODULES: dict[type[nn.Module], type[nn.Module]] = {
     nn.ReLU6: OutputReLU6,
     nn.Conv2d: SmallMapConv2d,
@@ -21,10 +21,10 @@ FAST_MODULES: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def use_fast_modules(net: nn.Module) -> nn.Module:
-    """Lets the modules of a net compute faster in training; returns the net.
+    """Make the modules of a net faster in training; return the net.
 
-    Only their classes change: parameters, hooks and the keys of the state dict are the same
-    objects. Compiled or exported, they do what PyTorch's own do.
+    Only their classes change, not parameters, hooks or the keys of the state dict. A compiler or an
+    exporter sees the computation of PyTorch's own modules.
     """
     for module in net.modules():
         module.__class__ = FAST_MODULES.get(type(module), type(module))

@@ -1,4 +1,4 @@
-"""An activation that keeps its output for backward."""
+"""An activation that saves its output, not its input, for the backward pass."""
 
 from typing import Any
 
@@ -9,22 +9,22 @@ from torch.autograd.function import once_differentiable
 
 
 class OutputReLU6(nn.ReLU6):
-    """A ReLU6 in place that keeps its output for backward.
+    """An in-place ReLU6 that saves its output for the backward pass.
 
-    PyTorch's own keeps a copy of its input, which costs the copy and, until backward, the memory.
-    The output says as much: the gradient passes where it is strictly between 0 and 6. Outputs and
-    gradients are those of nn.ReLU6 to the bit. (nn.ReLU keeps its output already.)
+    nn.ReLU6 saves a copy of its input, which costs time and, until the backward pass, memory. The
+    output is sufficient: the gradient passes where it is strictly between 0 and 6. Outputs and
+    gradients equal those of nn.ReLU6 bit for bit. (nn.ReLU already saves its output.)
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape -> the same, in place."""
-        if self.inplace and is_trained():
+        """Clamp a tensor of any shape, in place."""
+        if self.inplace and is_eager_training():
             return _OutputReLU6.apply(x)
         return super().forward(x)
 
 
-def is_trained() -> bool:
-    """Whether gradients are wanted of eager PyTorch; a compiler makes kernels of its own."""
+def is_eager_training() -> bool:
+    """Return whether gradients are recorded in eager mode; a compiler makes its own kernels."""
     return torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 

@@ -1,8 +1,8 @@
-/* Batch normalisation of a training step with the activation that follows it, in as few passes over memory as there can
-   be: two over the input forward, two backward. PyTorch's own, with ReLU6, take six and eight.
+/* Batch normalisation of a training step and the activation after it, in the fewest possible passes over the input: two
+   forward, two backward. PyTorch's own, with ReLU6, take six and eight.
 
    Maps are `rows` pixels of `channels` floats (channels_last). The activation clamps to [low, high]; -inf and inf mean
-   none. Compiled at run time (native.py), with OpenMP; the results depend on `threads` alone.
+   none. Compiled at run time (native.py), with OpenMP. Apart from the inputs, results depend only on `threads`.
 
    Reference: arXiv 1502.03167, Algorithm 1, and section 3 for the gradients. */
 
@@ -11,10 +11,10 @@
 #include <string.h>
 
 #define TILE 256 /* channels whose sums stay on the stack */
-#define BLOCK 64 /* rows that are summed in float, before the sums go on in double */
+#define BLOCK 64 /* rows that are summed in float; sums of blocks are in double */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-/* What forward keeps for backward, each `channels` long. */
+/* What the forward pass saves for the backward pass; each `channels` long. */
 typedef struct {
     float *mean, *inv_std, *scale, *shift; /* y = clamp(x * scale + shift) */
 } Saved;
@@ -24,7 +24,7 @@ static Saved saved_in(float *memory, int64_t channels)
     return (Saved){memory, memory + channels, memory + 2 * channels, memory + 3 * channels};
 }
 
-/* Each thread has its own rows and its own two sums, each `channels` long, in `sums`. */
+/* Each thread has its own rows and, in `sums`, its own two sums, each `channels` long. */
 static double *sums_of(double *sums, int thread, int64_t channels) { return sums + 2 * channels * thread; }
 
 static void add_up(double *sums, int threads, int64_t channels)
@@ -34,7 +34,7 @@ static void add_up(double *sums, int threads, int64_t channels)
             sums[c] += sums_of(sums, thread, channels)[c];
 }
 
-/* Sums of x - x[first row] and of their squares: shifted, as the difference of large numbers would lose the variance. */
+/* Sum x - x[first row] and its square. Without the shift, a large mean would cancel out the variance. */
 static void sum_inputs(const float *x, int64_t rows, int64_t channels, double *sums, int threads)
 {
     #pragma omp parallel for num_threads(threads) schedule(static)
@@ -75,7 +75,7 @@ static void sum_inputs(const float *x, int64_t rows, int64_t channels, double *s
     add_up(sums, threads, channels);
 }
 
-/* sums: room for threads * 2 * channels; saved: for 4 * channels. */
+/* sums: scratch of threads * 2 * channels; saved: 4 * channels, for the backward pass. */
 void batchnorm_forward(const float *restrict x, float *restrict y, int64_t rows, int64_t channels,
                        const float *weight, const float *bias, float *running_mean, float *running_var,
                        float momentum, float eps, float low, float high, float *saved, double *sums, int threads)
@@ -98,18 +98,18 @@ void batchnorm_forward(const float *restrict x, float *restrict y, int64_t rows,
     for (int64_t row = 0; row < rows; row++)
         for (int64_t c = 0; c < channels; c++) {
             float z = x[row * channels + c] * scale[c] + shift[c];
-            y[row * channels + c] = z < low ? low : z > high ? high : z; /* a NaN stays one */
+            y[row * channels + c] = z < low ? low : z > high ? high : z; /* NaN stays NaN */
         }
 }
 
-/* The gradient of an input to the clamp, from that of its output. */
+/* Return the gradient of the clamp's input, given that of its output. */
 static inline float unclamped(float grad, float x, float scale, float shift, float low, float high)
 {
     float z = x * scale + shift;
     return (z > low) & (z < high) ? grad : 0;
 }
 
-/* grad_x may be NULL: not wanted. grads: the gradients of the weight and of the bias, and room for 2 * channels. */
+/* grad_x may be NULL if it is not needed. grads: the gradients of weight and bias, then scratch of 2 * channels. */
 void batchnorm_backward(const float *restrict x, const float *restrict grad, float *restrict grad_x, int64_t rows,
                         int64_t channels, float *saved, float low, float high, float *restrict grads, double *sums,
                         int threads)
@@ -118,7 +118,7 @@ void batchnorm_backward(const float *restrict x, const float *restrict grad, flo
     const float *mean = kept.mean, *inv_std = kept.inv_std, *restrict scale = kept.scale, *restrict shift = kept.shift;
 
     #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int thread = 0; thread < threads; thread++) { /* the sums of the gradients, and of those times x - mean */
+    for (int thread = 0; thread < threads; thread++) { /* sum the gradients, and their products with x - mean */
         int64_t begin = rows * thread / threads, end = rows * (thread + 1) / threads;
         double *sum = sums_of(sums, thread, channels), *product = sum + channels;
         memset(sum, 0, 2 * channels * sizeof *sum);

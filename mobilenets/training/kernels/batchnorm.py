@@ -1,4 +1,4 @@
-"""Batch normalisation and the activation after it as one compiled kernel: `batchnorm.c`."""
+"""Batch normalisation and the activation after it in one compiled kernel, `batchnorm.c`."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from torch.autograd.function import once_differentiable
 
 from mobilenets.models import ConvBNReLU
 from mobilenets.training.kernels import native
-from mobilenets.training.kernels.activation import OutputReLU6, is_trained
+from mobilenets.training.kernels.activation import OutputReLU6, is_eager_training
 
 Bounds = tuple[float, float]
 UNBOUNDED = float("-inf"), float("inf")
-BOUNDS: dict[type[nn.Module], Bounds] = {  # of the outputs of activations that only clamp
+BOUNDS: dict[type[nn.Module], Bounds] = {  # of activations that only clamp
     nn.ReLU: (0.0, float("inf")),
     nn.ReLU6: (0.0, 6.0),
     OutputReLU6: (0.0, 6.0),
@@ -20,13 +20,13 @@ BOUNDS: dict[type[nn.Module], Bounds] = {  # of the outputs of activations that 
 
 
 class FusedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation whose training on a CPU is compiled, for float32 in channels_last.
+    """Batch normalisation with a compiled kernel for training on a CPU in float32, channels_last.
 
-    Outputs, gradients and running statistics are those of nn.BatchNorm2d up to rounding.
+    Outputs, gradients and running statistics equal those of nn.BatchNorm2d up to rounding.
     """
 
     def forward(self, x: Tensor, bounds: Bounds = UNBOUNDED) -> Tensor:
-        """(N, C, H, W) -> the same; other bounds than none only where the norm `is_fused`."""
+        """Normalise (N, C, H, W), then clamp; only if the norm `is_fused` may there be bounds."""
         if self.is_fused(x):
             assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
@@ -36,10 +36,10 @@ class FusedBatchNorm2d(nn.BatchNorm2d):
         return super().forward(x)
 
     def is_fused(self, x: Tensor) -> bool:
-        """Whether the kernel takes these maps."""
+        """Return whether the kernel supports this input."""
         return (
             native.library is not None
-            and is_trained()
+            and is_eager_training()
             and self.training
             and self.affine
             and self.track_running_stats
@@ -47,15 +47,15 @@ class FusedBatchNorm2d(nn.BatchNorm2d):
             and x.device.type == "cpu"
             and x.dtype == self.weight.dtype == torch.float32
             and x.is_contiguous(memory_format=torch.channels_last)
-            and x.numel() > x.shape[1]  # one pixel has no variance: PyTorch says so
+            and x.numel() > x.shape[1]  # one pixel has no variance: PyTorch raises
         )
 
 
 class FusedConvBNReLU(ConvBNReLU):
-    """A ConvBNReLU whose norm and activation are one kernel, where the activation only clamps."""
+    """A ConvBNReLU with one kernel for the norm and the activation, if that only clamps."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride))."""
+        """Map (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride))."""
         conv, norm, *activation = self
         x = conv(x)
         bounds = BOUNDS.get(type(activation[0])) if activation else None
@@ -81,7 +81,7 @@ class _BatchNorm(torch.autograd.Function):
         high: float,
     ) -> Tensor:
         assert native.library is not None
-        rows, channels, sums = pixels(x), x.shape[1], room_for_sums(x)
+        rows, channels, sums = count_pixels(x), x.shape[1], allocate_sums(x)
         y, saved = torch.empty_like(x), x.new_empty(4, channels)
         native.library.batchnorm_forward(
             x.data_ptr(),
@@ -109,10 +109,10 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         assert native.library is not None
         x, saved = ctx.saved_tensors
-        rows, channels, sums = pixels(x), x.shape[1], room_for_sums(x)
+        rows, channels, sums = count_pixels(x), x.shape[1], allocate_sums(x)
         grad = grad.contiguous(memory_format=torch.channels_last)
         grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        grads = x.new_empty(4, channels)  # of the weight, of the bias, and room
+        grads = x.new_empty(4, channels)  # of the weight, of the bias, and scratch
         native.library.batchnorm_backward(
             x.data_ptr(),
             grad.data_ptr(),
@@ -128,11 +128,11 @@ class _BatchNorm(torch.autograd.Function):
         return grad_x, grads[0], grads[1], *[None] * 6
 
 
-def pixels(x: Tensor) -> int:
-    """How many rows (N, C, H, W) has as a matrix (N * H * W, C)."""
+def count_pixels(x: Tensor) -> int:
+    """Return the number of rows of (N, C, H, W) as a matrix (N * H * W, C)."""
     return x.numel() // x.shape[1]
 
 
-def room_for_sums(x: Tensor) -> Tensor:
-    """What the kernel's threads add up in: (threads, 2, C)."""
+def allocate_sums(x: Tensor) -> Tensor:
+    """Return the memory (threads, 2, C) in which the threads of the kernel add up."""
     return x.new_empty(torch.get_num_threads(), 2, x.shape[1], dtype=torch.float64)

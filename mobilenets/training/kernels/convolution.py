@@ -1,4 +1,4 @@
-"""A convolution without oneDNN's slow paths on small maps."""
+"""A convolution that avoids the slow paths of oneDNN on small feature maps."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mobilenets.training.kernels.activation import is_trained
+from mobilenets.training.kernels.activation import is_eager_training
 
-MATMUL_PIXELS = 7 * 7  # of a map, up to which a pointwise convolution is a matrix product
+MAX_MATMUL_PIXELS = 7 * 7  # up to here a pointwise convolution is a matrix product
 Pair = tuple[int, int]
 
 
 class SmallMapConv2d(nn.Conv2d):
-    """A convolution that stays cheap on the small maps of the last blocks, on a CPU in float32.
+    """A convolution that is fast on the small feature maps of the last blocks, on a CPU in float32.
 
-    There oneDNN has two weak spots, which images of 32 pixels meet in both nets. Its fast kernel
-    for the gradient of depthwise weights takes no map with fewer rows than the kernel: what it
-    falls back on took 90 ms for 512 channels of 2 x 2, batch 128, where this takes 1 ms. And its
-    pointwise convolutions of maps of 7 x 7 and below need 1.2 to 3.7 times as long as a matrix
-    product. Outputs and gradients are those of nn.Conv2d up to rounding.
+    oneDNN is slow in two cases, and images of 32 pixels run into both. Its fast kernel for the
+    gradient of depthwise weights does not support maps with fewer rows than the kernel; the
+    fallback took 90 ms for 512 channels of 2 x 2 in a batch of 128, this module takes 1 ms. And its
+    pointwise convolutions take 1.2 to 3.7 times as long as a matrix product on maps of up to 7 x 7.
+    Outputs and gradients equal those of nn.Conv2d up to rounding.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -28,7 +28,8 @@ class SmallMapConv2d(nn.Conv2d):
             if self._is_pointwise() and is_small_channels_last(input):
                 by_pixel = input.permute(0, 2, 3, 1)  # (N, H, W, C)
                 return F.linear(by_pixel, weight.flatten(1), bias).permute(0, 3, 1, 2)
-            if is_trained() and self._is_depthwise() and input.shape[2] < self._onednn_rows():
+            is_small = input.shape[2] < self._min_onednn_rows()
+            if is_small and is_eager_training() and self._is_depthwise():
                 geometry = (self.stride, self.padding, self.dilation)
                 return _DepthwiseConv2d.apply(input, weight, *geometry)
         return super()._conv_forward(input, weight, bias)
@@ -45,16 +46,16 @@ class SmallMapConv2d(nn.Conv2d):
     def _is_depthwise(self) -> bool:
         return self.groups == self.in_channels == self.out_channels and self.bias is None
 
-    def _onednn_rows(self) -> int:
-        """What jit_uni_dw_convolution_bwd_weights asks for."""
+    def _min_onednn_rows(self) -> int:
+        """Return the rows that jit_uni_dw_convolution_bwd_weights needs."""
         assert not isinstance(self.padding, str)
         return self.kernel_size[0] + -self.padding[0] % self.stride[0]
 
 
 def is_small_channels_last(x: Tensor) -> bool:
-    """Whether maps (N, C, H, W) are small matrices, a row for each pixel, as they lie in memory."""
-    by_pixel = x.is_contiguous(memory_format=torch.channels_last)
-    return by_pixel and x.shape[2] * x.shape[3] <= MATMUL_PIXELS
+    """Return whether maps (N, C, H, W) are small, and in memory a matrix with a row per pixel."""
+    is_matrix = x.is_contiguous(memory_format=torch.channels_last)
+    return is_matrix and x.shape[2] * x.shape[3] <= MAX_MATMUL_PIXELS
 
 
 class _DepthwiseConv2d(torch.autograd.Function):
@@ -86,14 +87,15 @@ class _DepthwiseConv2d(torch.autograd.Function):
 def depthwise_weight_grad(
     grad: Tensor, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> Tensor:
-    """The gradient of depthwise weights, (C, 1, kh, kw), from that of the output, (N, C, H', W').
+    """Return the gradient of depthwise weights (C, 1, kh, kw), given the output's (N, C, H', W').
 
-    Each tap is the sum over all places of the output's gradient times the input that it met there.
+    The gradient of a tap is the sum, over all outputs, of the output's gradient times the input
+    that the tap was multiplied by.
     """
     result = torch.zeros_like(weight)
     taps = [
         [
-            (tap, *_met(x.shape[2 + axis], grad.shape[2 + axis], stride[axis], offset))
+            (tap, *_overlap(x.shape[2 + axis], grad.shape[2 + axis], stride[axis], offset))
             for tap in range(weight.shape[2 + axis])
             for offset in [tap * dilation[axis] - padding[axis]]
         ]
@@ -101,13 +103,13 @@ def depthwise_weight_grad(
     ]
     for i, rows, x_rows in taps[0]:
         for j, columns, x_columns in taps[1]:
-            met = grad[:, :, rows, columns] * x[:, :, x_rows, x_columns]
-            result[:, 0, i, j] = met.sum((0, 2, 3))  # nothing met: 0
+            products = grad[:, :, rows, columns] * x[:, :, x_rows, x_columns]
+            result[:, 0, i, j] = products.sum((0, 2, 3))  # without any overlap: 0
     return result
 
 
-def _met(size: int, out_size: int, stride: int, offset: int) -> tuple[slice, slice]:
-    """The outputs for which a tap lies inside the map, and the inputs that it meets there."""
+def _overlap(size: int, out_size: int, stride: int, offset: int) -> tuple[slice, slice]:
+    """Return the outputs for which a tap lies inside the map, and the inputs it multiplies."""
     first = max(0, -(offset // stride))
     end = max(first, min(out_size, (size - 1 - offset) // stride + 1))
     start = first * stride + offset

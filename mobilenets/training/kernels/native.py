@@ -1,4 +1,4 @@
-"""Compiles `batchnorm.c` for the processor at hand, once, and hands out its functions."""
+"""The functions of `batchnorm.c`, compiled once for this processor."""
 
 import ctypes
 import hashlib
@@ -26,18 +26,18 @@ SIGNATURES = {
 }  # fmt: skip
 
 library: ctypes.CDLL | None = None
-"""What `load` found: the modules use it while it is there."""
+"""The compiled kernels, None if `load` has not loaded them; the fast modules look here."""
 
 
-def load(wanted: bool = True) -> bool:
-    """Has the modules of `FASTER` use compiled kernels, if there is a C compiler; or not any more.
+def load(enabled: bool = True) -> bool:
+    """Load the compiled kernels if there is a C compiler, or unload them; return whether they run.
 
-    The library is kept in the user's cache, under a name that tells source, compiler and processor.
-    Its threads are torch's: it is linked with no OpenMP of its own, but finds the one that torch
-    has loaded. (So a compiler with another OpenMP than GCC's has nothing to run on.)
+    The library is kept in the user's cache, under a key of its source, compiler and processor. It
+    is linked without an OpenMP runtime, so it uses the one that torch has loaded, and torch's
+    threads. (A compiler whose OpenMP is not GCC's finds none.)
     """
     global library
-    library = _load() if wanted and sys.platform == "linux" else None
+    library = _load() if enabled and sys.platform == "linux" else None
     return library is not None
 
 
@@ -57,7 +57,7 @@ def _load() -> ctypes.CDLL | None:
 
 
 def _fingerprint(compiler: str) -> str:
-    """What the code depends on: a home folder may be shared by machines of several kinds."""
+    """Return a key for source, compiler and processor: machines may share a home folder."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     processor = {line for line in lines if line.startswith(("model name", "flags", "Features"))}
@@ -66,7 +66,7 @@ def _fingerprint(compiler: str) -> str:
 
 
 def _compile(compiler: str, path: Path) -> None:
-    """Compile the library `path`, as position-independent code for this processor."""
+    """Compile the library `path` for this processor."""
     compiled = path.with_suffix(".o")
     for command in (
         [compiler, *FLAGS, "-c", str(SOURCE), "-o", str(compiled)],

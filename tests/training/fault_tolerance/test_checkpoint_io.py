@@ -1,4 +1,4 @@
-"""A checkpoint is complete or not there, whatever happens while it is written."""
+"""A checkpoint is either complete or absent, whatever happens while it is written."""
 
 import errno
 import os
@@ -8,7 +8,6 @@ import torch
 
 from mobilenets.run_folder import is_valid_checkpoint
 from mobilenets.training import AtomicCheckpointIO
-from mobilenets.training.fault_tolerance import checkpoint_io
 
 
 def step(path):
@@ -26,7 +25,7 @@ def test_the_last_file_is_kept_until_and_after_the_next_is_complete(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_file_system_without_second_names_will_do(tmp_path, monkeypatch):
+def test_a_file_system_without_hard_links_is_enough(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.EPERM, "Operation not permitted")
 
@@ -39,7 +38,7 @@ def test_a_file_system_without_second_names_will_do(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("place", ["fsync", "link", "rename", "replace"])
 def test_the_process_may_end_anywhere(place, tmp_path, monkeypatch):
-    """At each call to the system there is a whole file, and nothing but a part is left over."""
+    """At each system call there is a valid checkpoint, and at most a partial file is left over."""
 
     class Killed(BaseException):
         pass
@@ -60,14 +59,14 @@ def test_the_process_may_end_anywhere(place, tmp_path, monkeypatch):
         assert step(last) == 2
 
 
-def test_a_full_disk_is_one_sentence_and_costs_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path, monkeypatch):
     last = tmp_path / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint({"step": 1}, last)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_io.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as error:
         AtomicCheckpointIO().save_checkpoint({"step": 2}, last)
     assert error.value.filename == str(last)

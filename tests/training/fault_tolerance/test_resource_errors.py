@@ -1,4 +1,4 @@
-"""A lack of memory and the like are told with their remedy."""
+"""Errors about memory and workers name the setting to change."""
 
 import pytest
 import torch
@@ -18,26 +18,26 @@ from mobilenets.training import with_hints
         ),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
-            "a process that loads images was killed, mostly for lack of memory: set "
+            "a worker process was killed while loading images, usually because memory ran out: set "
             "data.num_workers=2 (now 4)",
         ),
         (
             RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"),
-            "a process that loads images was killed",
+            "a worker process was killed while loading images",
         ),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible "
                          "that dataloader's workers are out of shared memory. Please try to raise "
                          "your shared memory limit."),
-            "shared memory, /dev/shm, is too small",
+            "shared memory (/dev/shm) is too small",
         ),
         (
             RuntimeError("unable to write to file </torch_7_1_2>: No space left on device (28)"),
-            "shared memory, /dev/shm, is too small",
+            "shared memory (/dev/shm) is too small",
         ),
     ],
 )  # fmt: skip
-def test_each_has_its_sentence(error, sentence):
+def test_each_error_has_its_sentence(error, sentence):
     with pytest.raises(ValueError) as raised, with_hints(batch_size=32, num_workers=4):
         raise error
     assert sentence in str(raised.value)

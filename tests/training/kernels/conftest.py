@@ -1,4 +1,4 @@
-"""What the kernels' tests compare."""
+"""What the tests of the kernels compare."""
 
 import pytest
 import torch

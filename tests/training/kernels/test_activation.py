@@ -1,4 +1,4 @@
-"""ReLU6 that keeps its output."""
+"""ReLU6 that saves its output."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_relu6_lets_gradients_pass_strictly_between_its_bounds_as_pytorchs(gradi
     assert torch.equal(found["x"], wanted["x"])
 
 
-def test_relu6_keeps_one_tensor_where_pytorchs_keeps_two():
+def test_relu6_saves_one_tensor_where_pytorchs_saves_two():
     def kept(activation: nn.Module) -> int:
         sizes = []
 

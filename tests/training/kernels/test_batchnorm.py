@@ -23,7 +23,7 @@ def compiled():
 
 
 def pair(activation="relu6", channels=7, **options):
-    """A layer with norms that do something, in double and in float, and the faster float."""
+    """Return a layer with a norm that is not the identity: in double, in float, and a fast one."""
     torch.manual_seed(0)
     layer = ConvBNReLU(channels, channels, 1, activation=activation, **options)
     nn.init.uniform_(layer[1].weight, 0.5, 3.0)
@@ -33,13 +33,13 @@ def pair(activation="relu6", channels=7, **options):
 
 
 def maps(*shape, mean=3.0):
-    """Inputs in channels_last."""
+    """Return inputs in channels_last."""
     torch.manual_seed(1)
     return (torch.randn(shape) + mean).to(memory_format=torch.channels_last)
 
 
 def kernels(output: torch.Tensor) -> int:
-    """How many compiled norms there are in the graph of an output."""
+    """Return the number of compiled norms in the graph of an output."""
     seen, left = set(), [output.grad_fn]
     while left:
         node = left.pop()
@@ -95,7 +95,7 @@ def test_an_activation_that_only_clamps_goes_into_the_kernel(activation):
     ],
     ids=["evaluation", "channels first", "double", "bfloat16", "mean", "no statistics", "off"],
 )
-def test_what_the_kernel_does_not_take_is_left_to_pytorch(change):
+def test_what_the_kernel_does_not_support_is_left_to_pytorch(change):
     _, plain, faster = pair()
     x = maps(2, 7, 3, 3)
     assert kernels(faster(x)) == 1
@@ -109,7 +109,7 @@ def test_what_the_kernel_does_not_take_is_left_to_pytorch(change):
         torch.testing.assert_close(faster(x), plain(x))
 
 
-def test_one_pixel_has_no_variance_and_pytorch_says_so():
+def test_one_pixel_has_no_variance_and_pytorch_raises():
     _, _, faster = pair()
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         faster(maps(1, 7, 1, 1))
@@ -132,7 +132,7 @@ def test_a_channel_of_one_value_stays_finite(gradients):
     torch.testing.assert_close(output, bias, rtol=0, atol=1e-3)
 
 
-def test_a_nan_stays_one():
+def test_a_nan_stays_a_nan():
     _, _, faster = pair()
     x = maps(2, 7, 3, 3)
     x[0, 0, 0, 0] = float("nan")

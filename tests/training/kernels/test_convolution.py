@@ -1,4 +1,4 @@
-"""Convolutions of small maps."""
+"""Convolutions on small feature maps."""
 
 import copy
 
