@@ -6,19 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mobilenets.export import torch_export_format
-from mobilenets.export.exportable import Exportable, NotHereError, Runner
+from mobilenets.export.exportable import Exportable, Runner, RuntimeUnavailableError
 from mobilenets.export.quiet import quiet
-
-MOST = 64  # images in a batch
+from mobilenets.export.torch_export_format import MAX_BATCH_SIZE, export_program
 
 
 def write(model: Exportable, path: Path) -> None:
-    """Writes a net for batches of up to `MOST` images, in float32, for iOS 16 and macOS 13 on."""
+    """Export a net in float32 for iOS 16, macOS 13 and later."""
     with quiet():
         import coremltools
 
-        program = torch_export_format.export(model, MOST).run_decompositions({})
+        program = export_program(model, MAX_BATCH_SIZE).run_decompositions({})
         converted = coremltools.convert(
             program,
             outputs=[coremltools.TensorType(name="logits")],
@@ -30,13 +28,13 @@ def write(model: Exportable, path: Path) -> None:
 
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
-    """What runs a file in Core ML.
+    """Return a function that runs a file in Core ML.
 
     Raises:
-        NotHereError: this is not macOS, the only system that has it.
+        RuntimeUnavailableError: this is not macOS, the only system that has Core ML.
     """
     if platform.system() != "Darwin":
-        raise NotHereError("Core ML runs on macOS only")
+        raise RuntimeUnavailableError("Core ML runs on macOS only")
     import coremltools
 
     package = coremltools.models.MLModel(str(path))

@@ -8,22 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobilenets.export import torch_export_format
 from mobilenets.export.exportable import Exportable, Runner
-from mobilenets.export.layer_snr import LayerNoise, MeasureNoise, NoiseMeter
+from mobilenets.export.layer_snr import LayerSNR, MeasureSNR, SNRMeter
 from mobilenets.export.quiet import quiet
-
-MOST = 64  # images in a batch: memory is planned for so many
+from mobilenets.export.torch_export_format import MAX_BATCH_SIZE, export_program
 
 
 def write(model: Exportable, path: Path) -> None:
-    """Writes a net for batches of up to `MOST` images."""
+    """Export a net."""
     with quiet():
-        lower(torch_export_format.export(model, MOST), path)
+        lower(export_program(model, MAX_BATCH_SIZE), path)
 
 
 def lower(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Writes a graph, its convolutions given to XNNPACK."""
+    """Delegate a program to XNNPACK, and write it."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
@@ -32,7 +30,7 @@ def lower(program: torch.export.ExportedProgram, path: Path) -> None:
 
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
-    """What runs a file in ExecuTorch; None: with as many threads as torch has."""
+    """Return a function that runs a file in ExecuTorch; None = as many threads as torch has."""
     with quiet():
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
@@ -41,48 +39,50 @@ def load(path: Path, num_threads: int | None = None) -> Runner:
         method = Runtime.get().load_program(path).load_method("forward")
 
     def run(images: Tensor) -> Tensor:
-        parts = images.contiguous().split(MOST)
+        parts = images.contiguous().split(MAX_BATCH_SIZE)
         return torch.cat([method.execute([part])[0].clone() for part in parts])
 
     return run
 
 
-def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> MeasureNoise:
-    """Writes a net with int8 weights, a scale for each output channel, and int8 activations.
+def write_int8(model: Exportable, calibration: Iterable[Tensor], path: Path) -> MeasureSNR:
+    """Export a net with int8 weights, one scale per output channel, and int8 activations.
 
     Args:
-        batches: inputs of the net (N, C, H, W) to measure the ranges of activations on.
+        model: the net.
+        calibration: batches (N, C, H, W) that give the ranges of the activations.
+        path: of the file.
 
     Returns:
-        What measures the noise of its layers.
+        A function that measures the SNR of each layer.
     """
     with quiet():
-        converted = quantized(model, batches)
-        lower(torch_export_format.export(model, MOST, converted), path)
-    return partial(measure_layer_snr, model, converted)
+        quantized = quantize(model, calibration)
+        lower(export_program(model, MAX_BATCH_SIZE, quantized), path)
+    return partial(_measure_snr, model, quantized)
 
 
-def quantized(model: Exportable, batches: Iterable[Tensor]) -> Any:
-    """The graph of a net with what rounds its weights and activations, as a module of PyTorch.
+def quantize(model: Exportable, calibration: Iterable[Tensor]) -> Any:
+    """Return the net as a torch.fx module that rounds its weights and activations to int8.
 
     Reference: docs.pytorch.org/ao, "PyTorch 2 Export Post Training Quantization".
     """
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    prepared = prepare_pt2e(torch_export_format.export(model, MOST).module(), _quantizer())
+    prepared = prepare_pt2e(export_program(model, MAX_BATCH_SIZE).module(), _make_quantizer())
     with torch.inference_mode():
-        for batch in batches:
-            for part in batch.split(MOST):
+        for batch in calibration:
+            for part in batch.split(MAX_BATCH_SIZE):
                 prepared(part)
     return convert_pt2e(prepared)
 
 
-def _quantizer() -> Any:
-    """XNNPACK's, which rounds what a ReLU6 gives, too, not what it takes.
+def _make_quantizer() -> Any:
+    """Return XNNPACK's quantizer, taught to quantize a ReLU6's output and not its input.
 
-    XNNPACK runs a convolution and its ReLU6 as one, but its quantizer knows that of ReLU only. The
-    range of a convolution's output before a ReLU6 can be many times 6, and what is left of the
-    range from 0 to 6 then is a few steps: Google's MobileNetV1 0.25 lost 13 points.
+    XNNPACK fuses a convolution with its ReLU6, but its quantizer knows only the fusion with a ReLU.
+    A convolution's output before a ReLU6 can range far beyond 6, which leaves only a few int8 steps
+    for the values between 0 and 6: Google's MobileNetV1 0.25 lost 13 points of top-1.
     """
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -114,42 +114,39 @@ def _quantizer() -> Any:
     return Quantizer().set_global(config)
 
 
-def measure_layer_snr(
-    model: Exportable, converted: Any, batches: Iterable[Tensor]
-) -> list[LayerNoise]:
-    """What int8 changes in the output of each convolution and of the classifier.
-
-    Outputs are those before the activation, where there is one.
+def _measure_snr(model: Exportable, quantized: Any, batches: Iterable[Tensor]) -> list[LayerSNR]:
+    """Measure the SNR of each convolution's and the classifier's output, before the activation.
 
     Args:
-        converted: what `quantized` made of the net.
+        model: the net.
+        quantized: the same in int8, from `quantize`.
         batches: inputs of the net.
     """
-    meter = NoiseMeter()
+    meter = SNRMeter()
     with quiet():
-        exact = torch_export_format.export(model, MOST).module()
+        exact = export_program(model, MAX_BATCH_SIZE).module()
         for batch in batches:
-            outputs = [_Outputs(graph) for graph in (exact, converted)]  # type: ignore[arg-type]
-            for run in outputs:
-                run.run(batch)
-            for name, one in outputs[0].found.items():
-                meter.add(outputs[0].layers[name], one, outputs[1].found[name])
-    return meter.layers()
+            outputs = [_LayerOutputs(graph) for graph in (exact, quantized)]  # type: ignore[arg-type]
+            for interpreter in outputs:
+                interpreter.run(batch)
+            for node, output in outputs[0].outputs.items():
+                meter.update(outputs[0].layers[node], output, outputs[1].outputs[node])
+    return meter.compute()
 
 
-class _Outputs(torch.fx.Interpreter):
-    """Runs a graph and keeps what its convolutions and linear layers give."""
+class _LayerOutputs(torch.fx.Interpreter):
+    """An interpreter that keeps the outputs of convolutions and linear layers."""
 
     def __init__(self, graph: torch.fx.GraphModule) -> None:
         super().__init__(graph)
-        self.found: dict[str, Tensor] = {}  # by the name of the node
-        self.layers: dict[str, str] = {}
+        self.outputs: dict[str, Tensor] = {}  # by node name
+        self.layers: dict[str, str] = {}  # node name -> layer
 
     @torch.inference_mode()
     def run_node(self, node: torch.fx.Node) -> Any:
         result = super().run_node(node)
         if any(f"{name}.default" in str(node.target) for name in ("conv2d", "linear")):
-            self.found[node.name] = result.clone()  # before an activation that works in place
+            self.outputs[node.name] = result.clone()  # an activation may change it in place
             weight = getattr(node.args[1], "target", node.name)
             self.layers[node.name] = str(weight).removesuffix(".weight")
         return result

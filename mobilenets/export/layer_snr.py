@@ -1,4 +1,7 @@
-"""How much of each layer's output is left in int8."""
+"""The signal-to-noise ratio of each layer's output in int8: which layers cost the accuracy.
+
+Reference: arXiv 2106.08295 (a white paper on quantization), section 3.6.
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -7,36 +10,32 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class LayerNoise(NamedTuple):
-    """Signal to noise of a layer's output, in decibels: 20 more are a tenth of the error.
-
-    Reference: arXiv 2106.08295 (a white paper on quantization), section 3.6: comparing the
-    activations of each layer shows which of them costs the accuracy.
-    """
+class LayerSNR(NamedTuple):
+    """The signal-to-noise ratio of a layer's output; 20 dB more mean a tenth of the error."""
 
     layer: str
     decibels: float
 
 
-# What `write_int8` of a format returns: inputs of the net -> the noise of each of its layers.
-MeasureNoise = Callable[[Iterable[Tensor]], list[LayerNoise]]
+# Returned by a format's `write_int8`: inputs of the net -> the SNR of each layer.
+MeasureSNR = Callable[[Iterable[Tensor]], list[LayerSNR]]
 
 
-class NoiseMeter:
-    """Adds up, batch by batch, what int8 changes in the outputs of layers."""
+class SNRMeter:
+    """Signal and noise power of each layer's output, summed over batches."""
 
     def __init__(self) -> None:
         self.powers: dict[str, list[float]] = {}  # layer -> of the signal, of the noise
 
-    def add(self, layer: str, exact: Tensor, quantized: Tensor) -> None:
-        """Counts the outputs of a layer for the same images."""
+    def update(self, layer: str, exact: Tensor, quantized: Tensor) -> None:
+        """Add a layer's outputs in float32 and in int8 for the same images."""
         powers = self.powers.setdefault(layer, [0.0, 0.0])
         powers[0] += float(exact.double().square().sum())
         powers[1] += float((exact.double() - quantized.double()).square().sum())
 
-    def layers(self) -> list[LayerNoise]:
-        """The layers in the order of the net."""
+    def compute(self) -> list[LayerSNR]:
+        """Return the SNR of each layer, in the order of the net."""
         return [
-            LayerNoise(layer, 10 * math.log10(signal / noise) if signal and noise else math.inf)
+            LayerSNR(layer, 10 * math.log10(signal / noise) if signal and noise else math.inf)
             for layer, (signal, noise) in self.powers.items()
         ]

@@ -10,15 +10,15 @@ from mobilenets.export.quiet import quiet
 
 
 def write(model: Exportable, path: Path) -> None:
-    """Writes a net for one image at a time."""
+    """Export a net for one image at a time."""
     with quiet():
         import litert_torch
 
-        litert_torch.convert(model.net, (model.example(1),)).export(str(path))
+        litert_torch.convert(model.net, (model.random_inputs(1),)).export(str(path))
 
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
-    """What runs a file in LiteRT, image by image; None: with as many threads as torch has."""
+    """Return a function that runs a file in LiteRT image by image; None = torch's threads."""
     with quiet():
         from ai_edge_litert.interpreter import Interpreter
 

@@ -1,4 +1,4 @@
-"""ONNX, for ONNX Runtime and whoever reads it. Reference: onnx.ai."""
+"""ONNX's .onnx, for ONNX Runtime and many other runtimes. Reference: onnx.ai."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -9,22 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mobilenets.export import torch_export_format
 from mobilenets.export.exportable import Exportable, Runner
-from mobilenets.export.layer_snr import LayerNoise, MeasureNoise, NoiseMeter
+from mobilenets.export.layer_snr import LayerSNR, MeasureSNR, SNRMeter
 from mobilenets.export.quiet import quiet
+from mobilenets.export.torch_export_format import export_program
 
-OPSET = 18  # the first whose Resize knows antialiasing
+OPSET = 18  # the first whose Resize supports antialiasing
 INPUT, OUTPUT = "images", "logits"
 
 
 def write(model: Exportable, path: Path) -> None:
-    """Writes a net with any batch size, `images` -> `logits`; the file's metadata explain it."""
+    """Export a net, `images` -> `logits`."""
     with quiet():
         program = torch.onnx.export(
-            torch_export_format.export(model),
+            export_program(model),
             dynamo=True,
-            dynamic_shapes=model.dynamic_shapes(),  # their names
+            dynamic_shapes=model.dynamic_shapes(),  # gives the dimensions their names
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=OPSET,
@@ -36,12 +36,12 @@ def write(model: Exportable, path: Path) -> None:
 
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
-    """What runs a file in ONNX Runtime; None: with as many threads as torch has."""
+    """Return a function that runs a file in ONNX Runtime; None = as many threads as torch has."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads or torch.get_num_threads()
-    # Threads that wait for the next call in a loop would hold up torch's, by tenths of a second.
+    # Threads that spin between calls would delay torch's by tenths of a second.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
@@ -52,17 +52,19 @@ def load(path: Path, num_threads: int | None = None) -> Runner:
     return run
 
 
-def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> MeasureNoise:
-    """Writes a net with int8 weights and activations, in the QDQ form that ONNX Runtime fuses.
+def write_int8(model: Exportable, calibration: Iterable[Tensor], path: Path) -> MeasureSNR:
+    """Export a net with int8 weights and activations, in the QDQ form that ONNX Runtime fuses.
 
-    Weights have a scale for each output channel: with one for all, those that BatchNorm folding
-    makes small lose their bits. Activations have the range that they take on in `batches`.
+    Weights have one scale per output channel: with one for all, the channels that BatchNorm folding
+    makes small would lose their bits.
 
     Args:
-        batches: inputs of the net (N, C, H, W) to measure the ranges of activations on.
+        model: the net.
+        calibration: batches (N, C, H, W) that give the ranges of the activations.
+        path: of the file.
 
     Returns:
-        What measures the noise of its layers.
+        A function that measures the SNR of each layer.
 
     Reference: onnxruntime.ai/docs/performance/model-optimizations/quantization.html.
     """
@@ -77,7 +79,7 @@ def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> Meas
         quantize_static(
             prepared,
             path,
-            _Batches(batches),  # type: ignore[arg-type]  # by its method alone
+            _CalibrationBatches(calibration),  # type: ignore[arg-type]
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             weight_type=QuantType.QInt8,
@@ -86,11 +88,11 @@ def write_int8(model: Exportable, batches: Iterable[Tensor], path: Path) -> Meas
         quantized = onnx.load(path)
         onnx.helper.set_model_props(quantized, model.metadata())
         onnx.save(quantized, path)
-        return partial(measure_layer_snr, onnx.load(exact), quantized)
+        return partial(_measure_snr, onnx.load(exact), quantized)
 
 
-class _Batches:
-    """A CalibrationDataReader of ONNX Runtime."""
+class _CalibrationBatches:
+    """Batches with the interface of ONNX Runtime's CalibrationDataReader."""
 
     def __init__(self, batches: Iterable[Tensor]) -> None:
         self.batches = iter(batches)
@@ -100,10 +102,8 @@ class _Batches:
         return None if batch is None else {INPUT: batch.contiguous().numpy()}
 
 
-def measure_layer_snr(exact: Any, quantized: Any, batches: Iterable[Tensor]) -> list[LayerNoise]:
-    """What int8 changes in the output of each convolution and of the classifier.
-
-    Outputs are those after the activation, where there is one.
+def _measure_snr(exact: Any, quantized: Any, batches: Iterable[Tensor]) -> list[LayerSNR]:
+    """Measure the SNR of each convolution's and the classifier's output, after the activation.
 
     Args:
         exact: the ONNX model in float32.
@@ -111,42 +111,42 @@ def measure_layer_snr(exact: Any, quantized: Any, batches: Iterable[Tensor]) -> 
         batches: inputs of the net.
     """
     graph = exact.graph
-    rounded = {name for node in quantized.graph.node for name in node.output}
+    quantized_names = {name for node in quantized.graph.node for name in node.output}
     weights = {tensor.name for tensor in graph.initializer}
     clips = {node.input[0]: node.output[0] for node in graph.node if node.op_type == "Clip"}
-    pairs = {}  # layer -> its output in either graph
+    names = {}  # layer -> the name of its output in either graph
     for node in graph.node:
         kernels = [name for name in node.input if name in weights and "weight" in name]
         if node.op_type in ("Conv", "Gemm") and kernels:
             output = clips.get(node.output[0], node.output[0])
             after = output if output == OUTPUT else f"{output}_DequantizeLinear_Output"
-            if after in rounded:
-                pairs[kernels[0].removesuffix(".weight")] = (output, after)
-    meter = NoiseMeter()
+            if after in quantized_names:
+                names[kernels[0].removesuffix(".weight")] = (output, after)
+    meter = SNRMeter()
     with quiet():
         runs = [
-            _with_outputs(model, [pair[i] for pair in pairs.values()])
+            _expose_outputs(model, [pair[i] for pair in names.values()])
             for i, model in enumerate((exact, quantized))
         ]
         for batch in batches:
-            for layer, one, other in zip(pairs, *(run(batch) for run in runs), strict=True):
-                meter.add(layer, one, other)
-    return meter.layers()
+            for layer, *outputs in zip(names, *(run(batch) for run in runs), strict=True):
+                meter.update(layer, *outputs)
+    return meter.compute()
 
 
-def _with_outputs(model: Any, names: Sequence[str]) -> Callable[[Tensor], list[Tensor]]:
-    """What runs an ONNX model and returns these tensors of its graph."""
+def _expose_outputs(model: Any, names: Sequence[str]) -> Callable[[Tensor], list[Tensor]]:
+    """Return a function that runs an ONNX model and returns these tensors of its graph."""
     import onnx
     import onnxruntime
 
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    del changed.graph.output[:]
-    changed.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    del exposed.graph.output[:]
+    exposed.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(
-        changed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
     def run(images: Tensor) -> list[Tensor]:

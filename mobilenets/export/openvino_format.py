@@ -12,7 +12,7 @@ from mobilenets.export.quiet import quiet
 
 
 def write(model: Exportable, path: Path) -> None:
-    """Writes a net with any batch size, the .bin with its weights beside the .xml."""
+    """Export a net, with its weights in a .bin beside the .xml."""
     import openvino
 
     with TemporaryDirectory() as folder, quiet():
@@ -25,7 +25,7 @@ def write(model: Exportable, path: Path) -> None:
 
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
-    """What runs a file in OpenVINO; None: with as many threads as torch has."""
+    """Return a function that runs a file in OpenVINO; None = as many threads as torch has."""
     import openvino
 
     options = {

@@ -7,19 +7,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mobilenets.data.transforms import resized_side
+from mobilenets.data.transforms import resize_size
 
 
 class WithPreprocessing(nn.Module):
-    """A net for images as they come: uint8 (N, H, W, C) -> logits (N, num_classes).
+    """A net with its preprocessing: uint8 images (N, H, W, C) of any size -> logits.
 
-    What evaluation does (`mobilenets.data.transforms.eval_transform`, `Normalize`) is a part of the
-    graph: the short side is resized with antialiasing, the centre cropped, mean and std applied.
-    Pixels are rounded after resizing as there; interpolation in another runtime may differ by one
-    in 255.
+    The graph does what evaluation does (`mobilenets.data.transforms.eval_transform`, `Normalize`):
+    resize the short side with antialiasing, crop the centre, subtract the mean and divide by std.
+    Pixels are rounded after resizing, as in evaluation; another runtime's interpolation may differ
+    from PyTorch's by one in 255.
 
     Args:
-        net: normalised images (N, C, H, W) -> logits.
+        net: normalised images (N, C, H, W) -> logits (N, num_classes).
         preprocessing: see `mobilenets.weights.Weights`.
     """
 
@@ -30,12 +30,12 @@ class WithPreprocessing(nn.Module):
         super().__init__()
         self.net = net
         self.size = preprocessing["image_size"]
-        self.short_side = resized_side(preprocessing)
+        self.short_side = resize_size(preprocessing)
         self.mode = preprocessing["interpolation"]
         if self.mode == "nearest":
             raise ValueError(
-                "preprocess=true knows bilinear and bicubic interpolation, and the net was trained "
-                "with nearest: leave it out"
+                "preprocess=true supports bilinear and bicubic interpolation, and the net was "
+                "trained with nearest: drop preprocess=true"
             )
         for name in ("mean", "std"):
             values = torch.tensor(preprocessing[name], dtype=torch.float32)
@@ -49,11 +49,11 @@ class WithPreprocessing(nn.Module):
         tall, wide = self.short_side * height // shorter, self.short_side * width // shorter
         x = F.interpolate(x, (tall, wide), mode=self.mode, antialias=True)  # type: ignore[arg-type]
         x = x.round().clamp(0, 255)
-        top, left = _margin(tall - self.size), _margin(wide - self.size)
+        top, left = _half(tall - self.size), _half(wide - self.size)
         x = x.narrow(2, top, self.size).narrow(3, left, self.size)
         return self.net((x - self.mean) / self.std)
 
 
-def _margin(excess: int) -> int:
-    """round(excess / 2), halves to the even number, in whole numbers as a graph has them."""
+def _half(excess: int) -> int:
+    """Return round(excess / 2), half to even, in integer arithmetic that a graph can hold."""
     return (excess + excess // 2 % 2) // 2

@@ -1,4 +1,4 @@
-"""Exporters print and warn a lot; what they have to say of an error, they raise."""
+"""Silence for exporters, which print and warn a lot; their errors are exceptions."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps off the console what is written to it, by compiled code too."""
+    """Suppress warnings, log messages, and what Python or compiled code prints."""
     sys.stdout.flush()
     sys.stderr.flush()
     before = logging.root.manager.disable

@@ -1,135 +1,109 @@
-"""What became of an export: export.json, and a table."""
+"""The report on the exported files: a table, and export.json."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mobilenets.atomic import write_json
-from mobilenets.export.layer_snr import LayerNoise
-from mobilenets.export.parity import Parity, as_json
+from mobilenets.console import format_table, label_lines
+from mobilenets.export.layer_snr import LayerSNR
+from mobilenets.export.verify import ExportedFile
 
-Latency = tuple[float, float]  # median and 95th percentile, in milliseconds
-WORST = 10  # layers that are printed
+NUM_WORST_LAYERS = 10
+Latencies = Mapping[int, tuple[float, float]]  # batch size -> median and 95th percentile in ms
 
 
-@dataclass
-class Exported:
-    """A file that was written.
+def format_report(files: Sequence[ExportedFile], latencies: Mapping[str, Latencies]) -> str:
+    """Return a table with a row for each runner of PyTorch and for each file, and the notes.
 
-    Attributes:
-        format: a name of `FORMATS`.
-        runtime: what runs it, in words.
-        path: of the file.
-        parity: None where it could not be run here.
-        latency: by batch size.
-        noise: of its layers, if it is int8.
-        failure: why its own runtime can't run it.
-        note: why it was not run, or why it is not to be used.
+    Args:
+        files: the accepted and rejected files.
+        latencies: of the runners of `verify_files`, by their names.
     """
-
-    format: str
-    runtime: str
-    path: Path
-    parity: Parity | None = None
-    latency: dict[int, Latency] = field(default_factory=dict)
-    noise: list[LayerNoise] = field(default_factory=list)
-    failure: str | None = None
-    note: str | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file, with those that belong to it."""
-        return sum(file.stat().st_size for file in files_of(self.path) for file in _leaves(file))
-
-
-def files_of(path: Path) -> list[Path]:
-    """A file, and the .bin of weights that goes with an .xml."""
-    weights = path.with_suffix(".bin")
-    return [path, weights] if path.suffix == ".xml" else [path]
-
-
-def _leaves(path: Path) -> list[Path]:
-    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-
-
-def table(exported: Sequence[Exported], pytorch: Mapping[str, Mapping[int, Latency]]) -> str:
-    """The figures of all files, a row each, after those of PyTorch."""
-    sizes = list(next(iter(pytorch.values())))
-    first = next((one.parity for one in exported if one.parity), None)
-    head = ["file", "run by", "MB", "difference", "agreement", "top-1", "int8 drop"]
-    head += [f"batch {size}: ms (p95)" for size in sizes] + ["faster"]
-    eager = next(iter(pytorch.values()))
-    rows = [head]
+    formats = [file.format for file in files]
+    pytorch = {name: latencies[name] for name in latencies if name not in formats}
+    baseline = next(iter(pytorch.values()))
+    parity = next((file.parity for file in files if file.parity), None)
+    header = ["file", "run by", "MB", "difference", "agreement", "top-1", "int8 drop"]
+    header += [*(f"batch {size}: ms (p95)" for size in baseline), "faster"]
+    rows: list[list[str | None]] = []
     for name, latency in pytorch.items():
-        accuracy = _percent(first.accuracy_pytorch) if first else ""
-        rows.append(["", name, "", "", "", accuracy, "", *_times(latency, sizes, eager)])
-    for one in exported:
-        figures = ["", "", "", ""]
-        if parity := one.parity:
-            drop = f"{parity.drop:.2f}" if one.noise else ""
-            figures = [
-                f"{parity.largest_difference:.1e}",
-                f"{parity.agreement:.2%}",
-                _percent(parity.accuracy),
-                drop,
+        top1 = _percent(parity.accuracy_pytorch) if parity else None
+        rows.append([None, name, None, None, None, top1, None, *_speed(latency, baseline)])
+    for file in files:
+        row = [file.path.name, file.runtime, f"{file.num_bytes / 1e6:.2f}"]
+        metrics: list[str | None] = [None] * 4
+        if file.parity:
+            metrics = [
+                f"{file.parity.largest_difference:.1e}",
+                f"{file.parity.agreement:.2%}",
+                _percent(file.parity.accuracy),
+                f"{file.parity.drop:.2f}" if file.layer_snr else None,
             ]
-        size = f"{one.size / 1e6:.2f}"
-        times = _times(one.latency, sizes, eager)
-        rows.append([one.path.name, one.runtime, size, *figures, *times])
-    if not any(row[6] for row in rows[1:]):
-        rows = [row[:6] + row[7:] for row in rows]
-    notes = [f"{'note':<8}{one.path.name}: {one.note}" for one in exported if one.note]
-    return "\n".join([aligned(rows), *notes])
+        rows.append([*row, *metrics, *_speed(latencies.get(file.format, {}), baseline)])
+    if not any(file.layer_snr for file in files):
+        column = header.index("int8 drop")
+        del header[column]
+        for cells in rows:
+            del cells[column]
+    table = format_table(header, rows, left=(0, 1))
+    notes = [label_lines("note", f"{file.path.name}: {file.note}") for file in files if file.note]
+    return "\n".join([table, *notes])
 
 
-def _times(
-    latency: Mapping[int, Latency], sizes: Sequence[int], eager: Mapping[int, Latency]
-) -> list[str]:
+def _speed(latency: Latencies, baseline: Latencies) -> list[str | None]:
+    """Return a cell for each batch size, and one with the ratios to the baseline."""
     if not latency:
-        return [""] * (len(sizes) + 1)
-    times = [f"{latency[size][0]:.2f} ({latency[size][1]:.2f})" for size in sizes]
-    ratios = [f"{eager[size][0] / latency[size][0]:.1f}x" for size in sizes]
+        return [None] * (len(baseline) + 1)
+    times = [f"{latency[size][0]:.2f} ({latency[size][1]:.2f})" for size in baseline]
+    ratios = [f"{baseline[size][0] / latency[size][0]:.1f}x" for size in baseline]
     return [*times, ", ".join(ratios)]
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.2%}"
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.2%}"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text: the first two columns to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def worst_layers(noise: Sequence[LayerNoise]) -> str:
-    """The layers that int8 costs most, the worst first."""
-    worst = sorted(noise, key=lambda layer: layer.decibels)[:WORST]
+def format_worst_layers(layers: Sequence[LayerSNR]) -> str:
+    """Return a table of the layers with the lowest signal-to-noise ratio, the worst first."""
+    worst = sorted(layers, key=lambda layer: layer.decibels)[:NUM_WORST_LAYERS]
     rows = [(layer.layer, f"{layer.decibels:.1f} dB") for layer in worst]
-    return aligned([("layer", "signal to noise"), *rows])
+    return format_table(("layer", "signal to noise"), rows)
 
 
-def write_report(path: Path, exported: Sequence[Exported], **more: Any) -> None:
-    """Writes all figures, those of earlier exports into the same folder kept."""
-    files = {}
+def write_report(
+    path: Path,
+    files: Sequence[ExportedFile],
+    latencies: Mapping[str, Latencies],
+    **settings: Any,
+) -> None:
+    """Write export.json, which keeps the entries of earlier exports into the same folder.
+
+    Args:
+        path: of the report.
+        files: the accepted and rejected files.
+        latencies: of the runners of `verify_files`, by their names.
+        settings: more keys of each entry.
+    """
+    entries = {}
     if path.is_file():
-        files = json.loads(path.read_text("utf-8")).get("files", {})
-    for one in exported:
-        files[one.path.name] = {
-            "format": one.format,
-            "runtime": one.runtime,
-            "bytes": one.size,
-            "note": one.note,
-            **(as_json(one.parity, one.latency) if one.parity else {}),
-            **({"signal_to_noise_db": dict(one.noise)} if one.noise else {}),
-            **more,
+        entries = json.loads(path.read_text("utf-8")).get("files", {})
+    for file in files:
+        entry = {
+            "format": file.format,
+            "runtime": file.runtime,
+            "bytes": file.num_bytes,
+            "note": file.note,
         }
-    write_json(path, {"files": files})
+        if file.parity:
+            entry |= asdict(file.parity)
+            entry["latency_ms"] = {
+                f"batch {size}": {"median": median, "p95": p95}
+                for size, (median, p95) in latencies.get(file.format, {}).items()
+            }
+        if file.layer_snr:
+            entry["signal_to_noise_db"] = dict(file.layer_snr)
+        entries[file.path.name] = entry | settings
+    write_json(path, {"files": entries})

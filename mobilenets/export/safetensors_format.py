@@ -1,13 +1,13 @@
-"""Our own .safetensors: weights and the record that explains them (`mobilenets.save_model`)."""
+"""Our own .safetensors: weights and the record that describes them (`mobilenets.save_model`)."""
 
 from pathlib import Path
 
-from mobilenets.export.exportable import Exportable, Runner, in_pytorch
+from mobilenets.export.exportable import Exportable, Runner, make_runner
 from mobilenets.weights import load_weights, save_model
 
 
 def write(model: Exportable, path: Path) -> None:
-    """Writes the weights as they were trained, BatchNorm not folded."""
+    """Write the weights as they were trained, BatchNorm not folded."""
     weights = model.weights
     save_model(
         weights.build(),
@@ -21,5 +21,5 @@ def write(model: Exportable, path: Path) -> None:
 
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
-    """What runs a file in PyTorch, with the threads that torch has."""
-    return in_pytorch(load_weights(path).build())
+    """Return a function that runs a file in PyTorch, with torch's threads."""
+    return make_runner(load_weights(path).build())

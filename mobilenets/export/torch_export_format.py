@@ -5,26 +5,34 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mobilenets.export.exportable import Exportable, Runner, in_pytorch
+from mobilenets.export.exportable import Exportable, Runner, make_runner
 from mobilenets.export.quiet import quiet
 
+MAX_BATCH_SIZE = 64  # in formats that need a maximum
 
-def export(
-    model: Exportable, most: int | None = None, net: nn.Module | None = None
+
+def export_program(
+    model: Exportable, max_batch_size: int | None = None, net: nn.Module | None = None
 ) -> torch.export.ExportedProgram:
-    """The graph of a net, or of another form of it, for batches of at most so many images."""
-    # The example has the largest size: ExecuTorch plans its memory by it.
-    example, shapes = model.example(most or 2), model.dynamic_shapes(most)
-    return torch.export.export(net or model.net, (example,), dynamic_shapes=shapes)
+    """Trace a net with torch.export.
+
+    Args:
+        model: the net.
+        max_batch_size: None = any.
+        net: a variant of the net to trace in its place, such as a quantized one.
+    """
+    # Traced at the maximum size, which is what ExecuTorch plans its memory for.
+    inputs, shapes = model.random_inputs(max_batch_size or 2), model.dynamic_shapes(max_batch_size)
+    return torch.export.export(net or model.net, (inputs,), dynamic_shapes=shapes)
 
 
 def write(model: Exportable, path: Path) -> None:
-    """Writes a net with any batch size; its metadata are the archive's extra files."""
+    """Export a net; its metadata are the archive's extra files."""
     with quiet():
-        torch.export.save(export(model), path, extra_files=model.metadata())
+        torch.export.save(export_program(model), path, extra_files=model.metadata())
 
 
 def load(path: Path, num_threads: int | None = None) -> Runner:
-    """What runs a file in PyTorch, with the threads that torch has."""
+    """Return a function that runs a file in PyTorch, with torch's threads."""
     with quiet():
-        return in_pytorch(torch.export.load(path).module())
+        return make_runner(torch.export.load(path).module())

@@ -1,4 +1,4 @@
-"""What a net makes of pictures."""
+"""Predictions of a trained net for images."""
 
 from mobilenets.predict.predictor import Prediction, Predictor
 

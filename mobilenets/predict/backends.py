@@ -1,4 +1,4 @@
-"""Ways to run a net for prediction: what each makes of it, and which is the fastest here."""
+"""Backends: the ways to run a net for prediction here, and which of them is the fastest."""
 
 import hashlib
 import json
@@ -6,48 +6,55 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobilenets.cache import cached, find_cached
-from mobilenets.export import FORMATS, onnx_format
-from mobilenets.export.exportable import Exportable, Runner
+from mobilenets.console import first_line, label_lines
+from mobilenets.export import (
+    FORMATS,
+    Exportable,
+    Runner,
+    make_runner,
+    onnx_format,
+    require_preprocessing,
+)
+from mobilenets.imports import find_missing
 from mobilenets.models import fold_batchnorm
-from mobilenets.predict.latency import latencies
+from mobilenets.predict.latency import time_calls
 from mobilenets.weights import Weights
 
 log = logging.getLogger("mobilenets")
 
-TOLERANCE = 1e-3  # of the largest logit: what another order of sums may change
-ROUNDS = 3  # calls of each backend when `fastest` compares them
-CALIBRATION = 8  # images of noise for int8 where there are no others
+TOLERANCE = 1e-3  # share of the largest logit that another order of summation may change
+ROUNDS = 3  # timed calls of each backend in `pick_fastest`
+NUM_RANDOM_IMAGES = 8  # that calibrate int8 where no images are given
 
 
 class Backend(NamedTuple):
     """A way to run a net.
 
     Attributes:
-        start: (weights, device, calibration batches) -> its Runner.
-        automatic: `fastest` may choose it: it starts in moments and rounds as float32 does.
-        packages: what is imported for it.
+        load: (weights, device, calibration batches) -> runner.
+        automatic: `pick_fastest` may choose it, since it starts in moments and rounds as float32.
+        packages: the packages that it imports.
     """
 
-    start: Callable[[Weights, torch.device, Sequence[Tensor] | None], Runner]
+    load: Callable[[Weights, torch.device, Sequence[Tensor] | None], Runner]
     automatic: bool = True
     packages: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[str]:
         """Those of its packages that are not installed."""
-        return [package for package in self.packages if find_spec(package) is None]
+        return find_missing(self.packages)
 
     def check_installed(self, name: str) -> None:
-        """Raises ValueError that says what to install, if something is missing."""
+        """Raise ValueError that says what to install, if a package is missing."""
         if self.missing:
             raise ValueError(
                 f'backend={name} needs {", ".join(self.missing)}: pip install "mobilenets[export]"'
@@ -58,44 +65,41 @@ def load_backend(
     name: str,
     weights: Weights,
     device: torch.device | str = "cpu",
-    batches: Sequence[Tensor] | None = None,
+    calibration: Sequence[Tensor] | None = None,
 ) -> Runner:
-    """What runs a net: normalised float32 images (N, C, H, W) on the CPU -> logits there.
+    """Return a function that runs a net: normalised float32 images (N, C, H, W) -> logits.
 
-    Every backend has the threads that torch has now (`torch.set_num_threads`).
+    Images and logits are on the CPU. Every backend runs with as many threads as torch has now
+    (`torch.set_num_threads`).
 
     Args:
         name: a key of `BACKENDS`.
-        weights: the net's; onnxruntime and int8 need its preprocessing, for the size of images.
-        device: where torch's backends run; ONNX Runtime runs on the CPU.
-        batches: images to calibrate int8 on. Without, noise serves: right for the time it takes,
-            wrong for the predictions.
+        weights: of the net; onnxruntime and int8 need the image size of its preprocessing.
+        device: where PyTorch's backends run; ONNX Runtime runs on the CPU.
+        calibration: batches to calibrate int8 with. Without any, noise is used: good enough to
+            measure the latency, but not for predictions.
 
     Raises:
-        ValueError: a package that is missing, with what installs it; weights that don't say what
-            images they take.
+        ValueError: a package is missing, or the weights lack their preprocessing.
     """
     backend = BACKENDS[name]
     backend.check_installed(name)
-    return backend.start(weights, torch.device(device), batches)
+    return backend.load(weights, torch.device(device), calibration)
 
 
 def pick_fastest(
     weights: Weights, images: Tensor, device: torch.device | str = "cpu"
 ) -> tuple[str, Runner]:
-    """The backend that takes the least time for these images and gives the logits of the net.
+    """Return the name and the runner of the backend that is the fastest for these images.
 
-    Those that round more than float32 does (int8) are not looked at, nor those that are not
-    installed or take long to start (compiled). The logits may differ from the eager net's by
-    `TOLERANCE` of the largest, and the top-1 of no image.
+    Backends that are not installed, take long to start (compiled) or round more than float32
+    (int8) are not considered, nor are those whose logits differ from the eager net's
+    (`is_equivalent`).
 
     Args:
-        weights: the net's.
-        images: a batch (N, C, H, W) as the net will get it: which backend wins depends on its size.
-        device: where torch's backends run.
-
-    Returns:
-        Its name and its Runner.
+        weights: of the net.
+        images: a batch (N, C, H, W) of the usual size, since the fastest backend depends on it.
+        device: where PyTorch's backends run.
     """
     runners = {"eager": load_backend("eager", weights, device)}
     expected = runners["eager"](images)
@@ -104,116 +108,109 @@ def pick_fastest(
             continue
         try:
             runner = load_backend(name, weights, device)
-            found = runner(images)
-        except Exception as error:  # of other people's software, of whatever kind
-            log.info(f"{'note':<8}backend {name} is left out: {error}")
+            logits = runner(images)
+        except Exception as error:  # runtimes raise errors of any type
+            log.info(label_lines("note", f"backend {name} is not used: {first_line(error)}"))
             continue
-        if agree(found, expected):
+        if is_equivalent(logits, expected):
             runners[name] = runner
         else:
-            log.info(f"{'note':<8}backend {name} is left out: its logits are not the net's")
-    seconds = latencies(
-        {name: partial(runner, images) for name, runner in runners.items()}, ROUNDS, warmup=1
-    )
-    best = min(runners, key=lambda name: median(seconds[name]))
-    return best, runners[best]
+            log.info(label_lines("note", f"backend {name} is not used: its logits are wrong"))
+    calls = {name: partial(runner, images) for name, runner in runners.items()}
+    seconds = time_calls(calls, ROUNDS, warmup=1)
+    fastest = min(runners, key=lambda name: median(seconds[name]))
+    return fastest, runners[fastest]
 
 
-def agree(found: Tensor, expected: Tensor) -> bool:
-    """Whether logits (N, num_classes) are the same up to rounding, and the top-1 of each image."""
+def is_equivalent(logits: Tensor, expected: Tensor) -> bool:
+    """Return whether logits (N, num_classes) are equal up to rounding, with the same top-1."""
     largest = expected.abs().max().item()
-    close = torch.allclose(found, expected, rtol=0, atol=TOLERANCE * largest)
-    return close and bool((found.argmax(1) == expected.argmax(1)).all())
+    close = torch.allclose(logits, expected, rtol=0, atol=TOLERANCE * largest)
+    return close and bool((logits.argmax(1) == expected.argmax(1)).all())
 
 
 def is_cached(name: str, weights: Weights) -> bool:
-    """Whether `start` finds the file that this backend needs, and so takes no more than moments.
+    """Return whether `load_backend` needs no export, which takes seconds.
 
-    Writing ONNX takes seconds, more than a single picture is worth. True for torch's backends.
+    True for PyTorch's backends, and for ONNX Runtime's if the cache has the file.
     """
     backend, model = BACKENDS[name], Exportable(weights)
     if backend.missing or not backend.packages:
         return not backend.missing
-    batches = [model.example(CALIBRATION)] if name == "int8" else None
-    return find_cached(_key(model, batches), ".onnx") is not None
+    calibration = [model.random_inputs(NUM_RANDOM_IMAGES)] if name == "int8" else None
+    return find_cached(_make_key(model, calibration), ".onnx") is not None
 
 
-# In PyTorch
+# PyTorch
 
 
-def _in_torch(net: nn.Module, device: torch.device, memory_format: torch.memory_format) -> Runner:
-    net = net.to(device).to(memory_format=memory_format)
-
-    @torch.inference_mode()
-    def run(images: Tensor) -> Tensor:
-        return net(images.to(device=device, memory_format=memory_format)).cpu()
-
-    return run
+def _load_eager(weights: Weights, device: torch.device, _: object) -> Runner:
+    return make_runner(weights.build().float(), device, torch.contiguous_format)
 
 
-def _eager(weights: Weights, device: torch.device, _: object) -> Runner:
-    return _in_torch(weights.build().float(), device, torch.contiguous_format)
+def _load_channels_last(weights: Weights, device: torch.device, _: object) -> Runner:
+    return make_runner(weights.build().float(), device, torch.channels_last)
 
 
-def _channels_last(weights: Weights, device: torch.device, _: object) -> Runner:
-    return _in_torch(weights.build().float(), device, torch.channels_last)
+def _load_folded(weights: Weights, device: torch.device, _: object) -> Runner:
+    return make_runner(fold_batchnorm(weights.build().float()), device, torch.channels_last)
 
 
-def _folded(weights: Weights, device: torch.device, _: object) -> Runner:
-    return _in_torch(fold_batchnorm(weights.build().float()), device, torch.channels_last)
-
-
-def _compiled(weights: Weights, device: torch.device, _: object) -> Runner:
+def _load_compiled(weights: Weights, device: torch.device, _: object) -> Runner:
     net = fold_batchnorm(weights.build().float())
     net.compile()
-    return _in_torch(net, device, torch.channels_last)
+    return make_runner(net, device, torch.channels_last)
 
 
-# In ONNX Runtime
+# ONNX Runtime
 
 
-def _onnxruntime(weights: Weights, device: torch.device, _: object) -> Runner:
+def _load_onnxruntime(weights: Weights, device: torch.device, _: object) -> Runner:
+    require_preprocessing(weights)
     model = Exportable(weights)
-    model.check()
-    with cached(_key(model), ".onnx", partial(onnx_format.write, model)) as path:
+    with cached(_make_key(model), ".onnx", partial(onnx_format.write, model)) as path:
         return onnx_format.load(path)
 
 
-def _int8(weights: Weights, device: torch.device, batches: Sequence[Tensor] | None) -> Runner:
+def _load_int8(
+    weights: Weights, device: torch.device, calibration: Sequence[Tensor] | None
+) -> Runner:
+    require_preprocessing(weights)
     model = Exportable(weights)
-    model.check()
-    batches = [model.example(CALIBRATION)] if batches is None else batches
-    make = partial(onnx_format.write_int8, model, batches)
-    with cached(_key(model, batches), ".onnx", make) as path:
+    if calibration is None:
+        calibration = [model.random_inputs(NUM_RANDOM_IMAGES)]
+    write = partial(onnx_format.write_int8, model, calibration)
+    with cached(_make_key(model, calibration), ".onnx", write) as path:
         return onnx_format.load(path)
 
 
-def _key(model: Exportable, batches: Sequence[Tensor] | None = None) -> str:
-    """The name of a file by all that it depends on: the net, what writes it, and int8's images."""
+def _make_key(model: Exportable, calibration: Sequence[Tensor] | None = None) -> str:
+    """Return the cache key of an ONNX file: a hash of the net, the exporters, and the images."""
     package, weights = Path(__file__).parents[1], model.weights
     digest = hashlib.sha256()
-    writers = [version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")]
-    digest.update(json.dumps([writers, weights.model, weights.options, model.shape]).encode())
+    versions = [version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime")]
+    net = [versions, weights.model, weights.options, model.image_shape]
+    digest.update(json.dumps(net).encode())
     for file in sorted([*package.glob("models/*.py"), *package.glob("export/*.py")]):
         digest.update(file.read_bytes())
     for name, tensor in weights.state_dict.items():
         digest.update(name.encode())
-        digest.update(_bytes(tensor))
-    for batch in batches or ():
-        digest.update(_bytes(batch))
-    return f"{'onnx' if batches is None else 'int8'}-{digest.hexdigest()[:16]}"
+        digest.update(_to_bytes(tensor))
+    for batch in calibration or ():
+        digest.update(_to_bytes(batch))
+    return f"{'onnx' if calibration is None else 'int8'}-{digest.hexdigest()[:16]}"
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def _to_bytes(tensor: Tensor) -> bytes:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
 
 
-# To add a backend, add a line: its name, and what makes a Runner from weights.
+# To add a backend, add a line: its name, and a function that makes a runner from weights.
 BACKENDS: dict[str, Backend] = {
-    "eager": Backend(_eager),  # PyTorch as it is
-    "channels_last": Backend(_channels_last),
-    "folded": Backend(_folded),  # channels_last with BatchNorm folded, as eval.py runs it
-    "compiled": Backend(_compiled, automatic=False),  # folded; compiling takes up to a minute
-    "onnxruntime": Backend(_onnxruntime, packages=FORMATS["onnx"].packages),
-    "int8": Backend(_int8, automatic=False, packages=FORMATS["onnx"].packages),
+    "eager": Backend(_load_eager),  # PyTorch as it is
+    "channels_last": Backend(_load_channels_last),
+    "folded": Backend(_load_folded),  # channels_last with BatchNorm folded, as eval.py runs it
+    "compiled": Backend(_load_compiled, automatic=False),  # folded; compiling takes up to a minute
+    "onnxruntime": Backend(_load_onnxruntime, packages=FORMATS["onnx"].packages),
+    "int8": Backend(_load_int8, automatic=False, packages=FORMATS["onnx"].packages),
 }

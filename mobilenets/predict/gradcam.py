@@ -1,4 +1,4 @@
-"""Which part of a picture speaks for its class."""
+"""Grad-CAM: a heat map of the evidence for a class in an image."""
 
 import torch
 import torch.nn.functional as F
@@ -6,29 +6,29 @@ from torch import Tensor, nn
 
 from mobilenets.models import MobileNet
 
-LAST_MAP = "features"  # the layer whose output `forward_features` returns
+LAST_LAYER = "features"  # its output is that of `forward_features`
 
 
 def grad_cam(
-    net: MobileNet, images: Tensor, classes: Tensor | None = None, layer: str = LAST_MAP
+    net: MobileNet, images: Tensor, classes: Tensor | None = None, layer: str = LAST_LAYER
 ) -> Tensor:
-    """How much each place of a map speaks for a class: (N, h, w), from 0 to 1.
+    """Return heat maps (N, h, w) from 0 to 1: the evidence for a class at each location.
 
-    The channels of the map are weighted with the gradient of the class's logit, averaged over the
-    map; what speaks against the class is 0, and the largest value of each image 1.
+    The channels of a feature map are weighted with the gradient of the class's logit, averaged over
+    the locations. Evidence against the class is 0, and the largest value of each image 1.
 
     Args:
         net: a net in evaluation mode.
         images: normalised (N, C, H, W).
-        classes: (N,), whose logits are looked at; None = the predicted ones.
-        layer: the name of the layer whose output is the map, such as "features.5".
+        classes: (N,) classes to explain; None = the predicted ones.
+        layer: the layer whose output is the feature map, such as "features.5".
 
     Raises:
-        ValueError: the net has no such layer, or its output is no map.
+        ValueError: the net has no such layer, or its output is not a feature map.
 
     Reference: arXiv 1610.02391, section 3, equations 1 and 2.
     """
-    features, logits = _watched(net, images, layer)
+    features, logits = _forward_from(net, images, layer)
     chosen = logits.argmax(1) if classes is None else classes
     picked = logits.gather(1, chosen[:, None]).sum()
     (gradient,) = torch.autograd.grad(picked, features)
@@ -38,23 +38,25 @@ def grad_cam(
     return maps / largest.where(largest > 0, torch.ones_like(largest))
 
 
-def _watched(net: MobileNet, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
-    """The output of a layer, and the logits that it leads to, as autograd sees both."""
+def _forward_from(net: MobileNet, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
+    """Return a layer's output, and the logits as a differentiable function of it."""
     features = torch.empty(0)
 
-    def keep(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    def capture(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
         nonlocal features
-        features = output.detach().requires_grad_()  # nothing before it needs a gradient
-        return features.clone()  # for activations in place
+        features = output.detach().requires_grad_()  # no layer before it needs a gradient
+        return features.clone()  # the next activation may work in place
 
     if layer not in dict(net.named_modules()):
-        raise ValueError(f"there is no layer {layer!r}: features, features.0, ... are maps")
-    handle = net.get_submodule(layer).register_forward_hook(keep)
+        raise ValueError(f"the net has no layer {layer!r}: choose features, features.0, ...")
+    handle = net.get_submodule(layer).register_forward_hook(capture)
     try:
         with torch.enable_grad():
             logits = net(images)
     finally:
         handle.remove()
     if features.dim() != 4:
-        raise ValueError(f"the output of layer {layer!r} is no map: features, features.0, ... are")
+        raise ValueError(
+            f"the output of layer {layer!r} is not a feature map: choose features, features.0, ..."
+        )
     return features, logits

@@ -1,4 +1,4 @@
-"""How long calls take, measured in turns, so that what else the machine does hits all alike."""
+"""Latencies of several calls, measured in turns, so that other load on the machine affects all."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -8,29 +8,35 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-BATCH_SIZES = {1: 50, 32: 10}  # images in a call -> calls that are measured
+BATCH_SIZES = {1: 50, 32: 10}  # batch size -> number of timed calls
 
 
 class Latency(NamedTuple):
-    """Of one call, in milliseconds."""
+    """The latency of a call in milliseconds."""
 
     median: float
     p95: float
 
 
-def latencies(
-    calls: Mapping[str, Callable[[], object]], rounds: int = 30, warmup: int = 3, settle: int = 0
+def time_calls(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int = 30,
+    warmup: int = 3,
+    untimed_calls: int = 0,
 ) -> dict[str, list[float]]:
-    """Seconds of each call in each round, after `warmup` rounds that don't count.
+    """Return the seconds that each call takes in each round.
 
     Args:
-        settle: how often a call is made just before it is measured, so that the caches of the
-            processor hold what it needs, not what the others left there.
+        calls: name -> call.
+        rounds: timed rounds; each makes every call once.
+        warmup: rounds before these that are not timed.
+        untimed_calls: repetitions of a call right before it is timed, so that the caches of the
+            processor hold its data and not that of the other calls.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(warmup + rounds):
         for name, call in calls.items():
-            for _ in range(settle):
+            for _ in range(untimed_calls):
                 call()
             start = perf_counter()
             call()
@@ -39,28 +45,28 @@ def latencies(
     return seconds
 
 
-def summary(seconds: Sequence[float]) -> Latency:
-    """Median and 95th percentile of at least two measurements."""
+def summarize(seconds: Sequence[float]) -> Latency:
+    """Return the median and the 95th percentile of at least two measurements."""
     return Latency(1e3 * median(seconds), 1e3 * quantiles(seconds, n=20, method="inclusive")[-1])
 
 
 def measure_latencies(
     runners: Mapping[str, tuple[Callable[[Tensor], Tensor], Tensor]],
 ) -> dict[str, dict[int, Latency]]:
-    """Measure runners in turns, each on copies of its own image, for each of `BATCH_SIZES`.
+    """Measure the latency of each runner at each of `BATCH_SIZES`.
 
     Args:
-        runners: name -> a runner, and an input of it that holds one image.
+        runners: name -> a runner, and an input that holds one image; batches repeat it.
 
     Returns:
         Name -> batch size -> latency.
     """
-    measured: dict[str, dict[int, Latency]] = {name: {} for name in runners}
+    latencies: dict[str, dict[int, Latency]] = {name: {} for name in runners}
     for size, rounds in BATCH_SIZES.items():
         calls = {
             name: partial(runner, image.repeat(size, *[1] * (image.dim() - 1)))
             for name, (runner, image) in runners.items()
         }
-        for name, seconds in latencies(calls, rounds, settle=1).items():
-            measured[name][size] = summary(seconds)
-    return measured
+        for name, seconds in time_calls(calls, rounds, untimed_calls=1).items():
+            latencies[name][size] = summarize(seconds)
+    return latencies

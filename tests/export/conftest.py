@@ -6,25 +6,16 @@ import torch
 from mobilenets import create_model
 from mobilenets.export import Exportable
 from mobilenets.weights import load_weights, save_model
+from tests.conftest import PREPROCESSING
 
-PREPROCESSING = {
-    "image_size": 32,
-    "in_channels": 3,
-    "mean": [0.5, 0.4, 0.3],
-    "std": [0.2, 0.25, 0.3],
-    "crop_pct": 0.8,
-    "interpolation": "bilinear",
-}
-
-
-SHORT = {  # exporters take their time for every layer
+SHORT = {  # exporters are slow for each layer
     "mobilenet_v1": {"shallow": True},
-    "mobilenet_v2": {"stages": [[1, 16, 1, 1], [6, 24, 2, 2], [6, 32, 1, 2], [6, 96, 1, 2]]},
+    "mobilenet_v2": {"stages": [[1, 16, 1, 1], [6, 24, 2, 2], [6, 64, 1, 2]]},
 }
 
 
-def trained_looking(net):
-    """Statistics and a classifier as of a net that has seen images: logits are far from zero."""
+def imitate_training(net):
+    """Give a net the batch statistics of some images, and logits far from zero."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         net.train()
@@ -34,9 +25,9 @@ def trained_looking(net):
     return net.eval()
 
 
-@pytest.fixture
-def exportable(tmp_path):
-    """exportable(name, preprocess=False, **options) -> an `Exportable` of five classes."""
+@pytest.fixture(scope="module")
+def exportable(tmp_path_factory):
+    """exportable(name, preprocess=False, **options) -> an `Exportable` with five classes."""
 
     def make(name="mobilenet_v2", preprocess=False, preprocessing=PREPROCESSING, **options):
         torch.manual_seed(0)
@@ -45,9 +36,9 @@ def exportable(tmp_path):
         preprocessing = preprocessing | {"in_channels": net.options["in_channels"]}
         if net.options["in_channels"] == 1:
             preprocessing |= {"mean": [0.5], "std": [0.2]}
-        file = tmp_path / "net.safetensors"
+        file = tmp_path_factory.mktemp("net") / "net.safetensors"
         names = list("abcde")
-        save_model(trained_looking(net), file, class_names=names, preprocessing=preprocessing)
+        save_model(imitate_training(net), file, class_names=names, preprocessing=preprocessing)
         return Exportable(load_weights(file), preprocess)
 
     return make

@@ -1,12 +1,15 @@
-"""Backends of tiny nets; nothing here says which is fast."""
+"""Backends compute what the net computes, and the cache of exported files is sound."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 
-from mobilenets import create_model
+from mobilenets import create_model, imports
+from mobilenets.config import PredictConfig
 from mobilenets.predict import backends
 from mobilenets.weights import Weights
 
@@ -21,7 +24,7 @@ def needs_onnx():
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """The folder of cached files, which isn't there yet."""
+    """Return the folder of cached files, which does not exist yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "mobilenets"
 
@@ -42,7 +45,7 @@ def images():
 
 @pytest.fixture
 def written(monkeypatch):
-    """The files that were written: exports are counted and made cheap."""
+    """Replace the export with a cheap one, and return the list of the files that it writes."""
     needs_onnx()
     paths = []
 
@@ -55,14 +58,21 @@ def written(monkeypatch):
     return paths
 
 
-def test_the_backends_are_those_of_the_readme():
-    assert list(backends.BACKENDS) == [
+def test_the_config_offers_every_backend_but_int8():
+    offered = get_args(get_type_hints(PredictConfig)["backend"])
+    assert {*offered, "int8"} == {"auto", *backends.BACKENDS}
+
+
+def test_the_readme_lists_every_backend():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert backends.BACKENDS.keys() >= {
         "eager", "channels_last", "folded", "compiled", "onnxruntime", "int8",
-    ]  # fmt: skip
+    }  # fmt: skip
+    assert not [name for name in backends.BACKENDS if name not in readme]
 
 
 @pytest.mark.parametrize("name", FLOAT)
-def test_a_backend_gives_the_logits_of_the_net(weights, images, name):
+def test_a_backend_computes_the_logits_of_the_net(weights, images, name):
     if name == "onnxruntime":
         needs_onnx()
     expected = weights.build()(images).detach()
@@ -77,8 +87,8 @@ def test_eager_is_the_net_itself(weights, images):
     assert torch.equal(backends.load_backend("eager", weights)(images), weights.build()(images))
 
 
-def test_compiled_gives_the_logits_of_the_net(weights, images, monkeypatch):
-    """Traced as ever, but without the minute in which the C++ compiler works."""
+def test_compiled_computes_the_logits_of_the_net(weights, images, monkeypatch):
+    """The net is traced as usual, without the C++ compiler, which takes a minute."""
     compile = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda net: compile(net, backend="eager"))
     found = backends.load_backend("compiled", weights)(images)
@@ -89,27 +99,29 @@ def test_compiled_gives_the_logits_of_the_net(weights, images, monkeypatch):
 def test_int8_comes_near_the_net_on_images_it_was_calibrated_on(weights, images):
     needs_onnx()
     expected = weights.build()(images)
-    found = backends.load_backend("int8", weights, batches=[images])(images)
-    assert not torch.allclose(found, expected, atol=1e-4)  # it does round
+    found = backends.load_backend("int8", weights, calibration=[images])(images)
+    assert not torch.allclose(found, expected, atol=1e-4)  # it is quantized
     assert (found - expected).norm() < 0.3 * expected.norm()
 
 
 def test_the_fastest_agrees_with_the_net_and_is_never_int8_or_compiled(
     weights, images, monkeypatch
 ):
-    started = []
-    monkeypatch.setattr(backends, "load_backend", recorded(started, backends.load_backend))
+    loaded = []
+    monkeypatch.setattr(backends, "load_backend", record_calls(loaded, backends.load_backend))
     monkeypatch.setattr(backends, "ROUNDS", 2)
     without(monkeypatch, "onnx")
     name, run = backends.pick_fastest(weights, images)
-    assert started == ["eager", "channels_last", "folded"]
-    assert name in started
-    assert backends.agree(run(images), weights.build()(images))
+    assert loaded == ["eager", "channels_last", "folded"]
+    assert name in loaded
+    assert backends.is_equivalent(run(images), weights.build()(images))
 
 
 @pytest.mark.parametrize("damage", ["logits", "top-1", "nan", "raises"])
-def test_what_disagrees_or_fails_is_left_out(weights, images, monkeypatch, caplog, damage):
-    """Each of the others is sabotaged, so only eager is left."""
+def test_a_backend_that_disagrees_or_fails_is_not_used(
+    weights, images, monkeypatch, caplog, damage
+):
+    """Only eager is left, since every other backend is sabotaged."""
     caplog.set_level("INFO", "mobilenets")
     net = weights.build()
 
@@ -129,32 +141,32 @@ def test_what_disagrees_or_fails_is_left_out(weights, images, monkeypatch, caplo
         return run
 
     for name in FLOAT:
-        backend = backends.BACKENDS[name]._replace(start=sabotaged, packages=())
+        backend = backends.BACKENDS[name]._replace(load=sabotaged, packages=())
         monkeypatch.setitem(backends.BACKENDS, name, backend)
     name, _ = backends.pick_fastest(weights, images)
     assert name == "eager"
     for other in FLOAT:
-        assert f"backend {other} is left out" in caplog.text
+        assert f"backend {other} is not used" in caplog.text
     assert ("no such kernel" in caplog.text) == (damage == "raises")
 
 
 def test_a_near_tie_may_not_change_the_answer():
     logits = torch.tensor([[5.0, 5.0001]])
-    assert backends.agree(logits, logits)
-    assert not backends.agree(torch.tensor([[5.0001, 5.0]]), logits)
+    assert backends.is_equivalent(logits, logits)
+    assert not backends.is_equivalent(torch.tensor([[5.0001, 5.0]]), logits)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "int8"])
-def test_what_is_not_installed_is_named(weights, monkeypatch, name):
+def test_missing_packages_are_named(weights, monkeypatch, name):
     without(monkeypatch, "onnxscript")
     with pytest.raises(ValueError, match=r"needs onnxscript: pip install \"mobilenets\[export\]\""):
         backends.load_backend(name, weights)
     assert not backends.is_cached(name, weights)
 
 
-def test_weights_that_say_nothing_of_their_images_are_refused(weights):
+def test_weights_without_preprocessing_are_an_error(weights):
     needs_onnx()
-    with pytest.raises(ValueError, match="says nothing of image_size"):
+    with pytest.raises(ValueError, match="does not say which image_size"):
         backends.load_backend("onnxruntime", replace(weights, preprocessing={}))
 
 
@@ -164,7 +176,7 @@ def test_a_file_is_written_once(weights, written, cache):
     assert backends.is_cached("onnxruntime", weights)
     assert backends.load_backend("onnxruntime", weights) == first
     assert len(written) == 1
-    assert [path.suffix for path in cache.iterdir()] == [".onnx"]  # and nothing half made
+    assert [path.suffix for path in cache.iterdir()] == [".onnx"]  # and no partial files
 
 
 def test_a_file_belongs_to_weights_options_size_and_versions(weights, written, monkeypatch):
@@ -183,7 +195,7 @@ def test_a_file_belongs_to_weights_options_size_and_versions(weights, written, m
     assert not backends.is_cached("onnxruntime", weights)
 
 
-def test_a_damaged_file_is_made_anew(weights, written, cache):
+def test_a_damaged_file_is_written_again(weights, written, cache):
     good = backends.load_backend("onnxruntime", weights)
     (file,) = cache.iterdir()
     file.write_bytes(b"0nnx" * 100)
@@ -193,14 +205,14 @@ def test_a_damaged_file_is_made_anew(weights, written, cache):
     assert file.read_bytes() == good
 
 
-def test_without_a_cache_it_goes_on(weights, written, cache):
+def test_it_works_without_a_cache(weights, written, cache):
     cache.write_text("a file, where a folder should be")
     for count in (1, 2):
         assert backends.load_backend("onnxruntime", weights) == b"onnx" * 100
         assert len(written) == count
 
 
-def test_the_cache_keeps_what_was_used_last(weights, written, cache, monkeypatch):
+def test_the_cache_keeps_the_files_used_last(weights, written, cache, monkeypatch):
     monkeypatch.setattr("mobilenets.cache.MAX_FILES", 2)
     key, value = next(iter(weights.state_dict.items()))
     nets = [replace(weights, state_dict=weights.state_dict | {key: value + i}) for i in range(3)]
@@ -213,19 +225,18 @@ def test_torch_backends_need_no_file(weights):
     assert all(backends.is_cached(name, weights) for name in ("eager", "folded", "compiled"))
 
 
-def recorded(names, start):
-    """`start` that notes which backends it starts."""
+def record_calls(names, load):
+    """Wrap `load` so that it records the names of the backends it loads."""
 
     def call(name, *args):
         names.append(name)
-        return start(name, *args)
+        return load(name, *args)
 
     return call
 
 
 def without(monkeypatch, package):
-    """As if a package were not installed."""
-    find_spec = backends.find_spec
+    """Make a package look as if it were not installed."""
     monkeypatch.setattr(
-        backends, "find_spec", lambda name: None if name == package else find_spec(name)
+        imports, "find_spec", lambda name: None if name == package else find_spec(name)
     )

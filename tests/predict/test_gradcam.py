@@ -1,4 +1,4 @@
-"""The heat map is the paper's, and lies where it belongs."""
+"""The heat map is the paper's, and is drawn in the right place."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from PIL import Image
 from mobilenets import create_model
 from mobilenets.predict import Predictor
 from mobilenets.predict.gradcam import grad_cam
-from mobilenets.predict.overlay import Overlays, crop_box, draw
+from mobilenets.predict.overlay import OverlayWriter, draw_overlay, find_eval_crop
 from mobilenets.weights import save_model
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
 def test_it_is_the_class_activation_map_of_nets_with_one_linear_layer(name, randomise):
-    """There the gradient of a logit is the classifier's row: arXiv 1610.02391, section 3.1."""
+    """The gradient of a logit is then the classifier's row: arXiv 1610.02391, section 3.1."""
     torch.manual_seed(0)
     net = randomise(create_model(name, width_mult=0.25, num_classes=5))
     images, classes = torch.randn(3, 3, 96, 96), torch.tensor([0, 4, 2])
@@ -31,7 +31,7 @@ def test_it_is_the_class_activation_map_of_nets_with_one_linear_layer(name, rand
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
-def test_the_map_of_any_layer_is_that_of_the_papers_equations(name, randomise):
+def test_the_map_of_any_layer_follows_the_papers_equations(name, randomise):
     torch.manual_seed(0)
     net = randomise(create_model(name, width_mult=0.25, num_classes=5))
     image, index, before = torch.randn(1, 3, 96, 96), 4, 6
@@ -49,13 +49,13 @@ def test_the_map_of_any_layer_is_that_of_the_papers_equations(name, randomise):
 
 
 @pytest.mark.parametrize("layer", ["features.99", "classifier", "last"])
-def test_a_layer_without_a_map_is_said(layer, randomise):
+def test_a_layer_without_a_feature_map_is_an_error(layer, randomise):
     net = randomise(create_model("mobilenet_v1", width_mult=0.25, num_classes=2))
     with pytest.raises(ValueError, match=rf"layer '{layer}'.* features.0"):
         grad_cam(net, torch.randn(1, 3, 64, 64), layer=layer)
 
 
-def test_what_speaks_for_nothing_is_no_division_by_zero(randomise):
+def test_a_map_without_evidence_is_zero(randomise):
     net = randomise(create_model("mobilenet_v1", width_mult=0.25, num_classes=2))
     with torch.no_grad():
         net.classifier[-1].weight.fill_(-1)
@@ -73,15 +73,15 @@ PREPROCESSING = {"image_size": 80, "crop_pct": 0.8}
         ((50, 100), (5, 30, 45, 70)),
     ],
 )
-def test_the_crop_is_evaluations(size, box):
-    assert crop_box(*size, PREPROCESSING) == box
+def test_the_crop_is_that_of_evaluation(size, box):
+    assert find_eval_crop(*size, PREPROCESSING) == box
 
 
-def test_the_heat_lies_where_the_net_saw_it():
+def test_the_heat_is_drawn_on_the_crop_that_the_net_saw():
     heat = torch.zeros(4, 4)
-    heat[0, 3] = 1  # top right of the crop, which is (200, 100, 1000, 900) enlarged from below
+    heat[0, 3] = 1  # top right of the crop
     grey = Image.new("RGB", (400, 400), (100, 100, 100))
-    drawn = draw(grey, [("a", 0.9)], heat, PREPROCESSING)
+    drawn = draw_overlay(grey, [("a", 0.9)], heat, PREPROCESSING)
     changed = [
         place
         for place in ((320, 80), (80, 80), (80, 320), (320, 320), (10, 10))
@@ -91,8 +91,8 @@ def test_the_heat_lies_where_the_net_saw_it():
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_the_picture_is_hot_where_the_object_is(corner, tmp_path):
-    """A net that averages brightness sees a white square in one corner of what is cropped."""
+def test_the_heat_is_where_the_object_is(corner, tmp_path):
+    """A net that averages brightness sees a white square in one corner of the crop."""
     net = create_model("mobilenet_v1", width_mult=0.25, num_classes=2)
     with torch.no_grad():
         for layer in net.modules():
@@ -102,26 +102,26 @@ def test_the_picture_is_hot_where_the_object_is(corner, tmp_path):
     known["interpolation"] = "bilinear"
     save_model(net, tmp_path / "net.safetensors", preprocessing=known)
     row, column = corner
-    picture = Image.new("RGB", (500, 400))  # of which (90, 40) to (410, 360) is cropped
+    picture = Image.new("RGB", (500, 400))  # the crop is (90, 40) to (410, 360)
     x, y = 90 + 260 * column, 40 + 260 * row
     picture.paste((255, 255, 255), (x, y, x + 60, y + 60))
     picture.save(tmp_path / "a.png")
     predictor = Predictor(tmp_path / "net.safetensors", "eager")
     drawn = []
     for cam in (True, False):
-        overlays = Overlays(predictor, tmp_path / str(cam), cam)
+        overlays = OverlayWriter(predictor, tmp_path / str(cam), cam)
         overlays.write(tmp_path / "a.png", predictor(tmp_path / "a.png"), topk=1)
         with Image.open(tmp_path / str(cam) / "a.jpg") as image:
             drawn.append(torch.from_numpy(np.asarray(image, dtype=np.int64)))
-    change = (drawn[0] - drawn[1]).abs().sum(2)[50:350, 100:400]  # within the frame of the crop
+    change = (drawn[0] - drawn[1]).abs().sum(2)[50:350, 100:400]  # inside the outline
     quarters = change.unfold(0, 150, 150).unfold(1, 150, 150).sum((2, 3))
     assert divmod(int(quarters.argmax()), 2) == corner
 
 
-def test_small_pictures_are_enlarged_and_answers_fit_below():
-    drawn = draw(Image.new("RGB", (8, 8), "red"), [("a" * 500, 1.0), ("b\nc", 0.0)])
+def test_small_images_are_enlarged_and_bars_fit_below():
+    drawn = draw_overlay(Image.new("RGB", (8, 8), "red"), [("a" * 500, 1.0), ("b\nc", 0.0)])
     assert drawn.width == 320
     assert drawn.height > 340
     assert drawn.getpixel((160, 160)) == (255, 0, 0)
-    assert draw(Image.new("L", (4000, 3000)), [("a", 0.5)]).width == 1024
-    assert draw(Image.new("L", (2, 9000)), [("a", 0.5)]).width == 320
+    assert draw_overlay(Image.new("L", (4000, 3000)), [("a", 0.5)]).width == 1024
+    assert draw_overlay(Image.new("L", (2, 9000)), [("a", 0.5)]).width == 320

@@ -1,4 +1,4 @@
-"""What is meant by a file, a folder, a pattern, a list, a video."""
+"""Which files are found for a file, a folder, a pattern, a list; frames of a video."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.data.decode import ImageFileError
-from mobilenets.predict.inputs import find_inputs, frames, is_video
+from mobilenets.predict.inputs import find_inputs, is_video, read_frames
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def names(*inputs, listed=()):
     return [str(path) for path in found.paths], found.missing
 
 
-def test_a_folder_is_all_its_pictures_but_hidden_ones(tree):
+def test_a_folder_stands_for_its_images_without_hidden_ones(tree):
     expected = ["a.PNG", "b.jpg", "odd [1], a=b (2).jpg", "deep/film.mp4", "deep/er/c.jpeg"]
     assert names(".") == (expected, [])
     assert is_video(find_inputs(["deep"]).paths[0])
 
 
-def test_files_are_what_they_are_called_and_come_once(tree):
+def test_file_names_are_taken_literally_and_once(tree):
     odd = "odd [1], a=b (2).jpg"
     assert names("notes.txt", odd, "b.jpg", "b.jpg") == (["notes.txt", odd, "b.jpg"], [])
 
 
-def test_linked_folders_are_read_and_each_once(tree):
+def test_links_are_followed_but_each_folder_is_read_once(tree):
     Path("deep/loop").symlink_to(Path.cwd(), target_is_directory=True)
     Path("linked").symlink_to("deep", target_is_directory=True)
     assert names("linked") == (
@@ -52,15 +52,15 @@ def test_patterns_are_expanded(tree):
 def test_a_list_on_standard_input(tree):
     found, missing = names("-", listed=["b.jpg\n", "\n", "deep\r\n", "gone.jpg\n"])
     assert found == ["b.jpg", "deep/film.mp4", "deep/er/c.jpeg"]
-    assert missing == ["gone.jpg: there is no such file, and no picture in it"]
+    assert missing == ["gone.jpg: no such file, or no images in it"]
 
 
-def test_what_is_not_there_is_named(tree):
+def test_missing_inputs_are_named(tree):
     (missing,) = names("no*.jpg")[1]
     assert missing.startswith("no*.jpg: ")
 
 
-def test_a_video_gives_frames_with_their_time(tmp_path):
+def test_frames_of_a_video_carry_their_time(tmp_path):
     cv2 = pytest.importorskip("cv2")
     import numpy as np
 
@@ -69,7 +69,7 @@ def test_a_video_gives_frames_with_their_time(tmp_path):
     for i in range(30):
         video.write(np.full((24, 32, 3), (0, 0, 8 * i), np.uint8))  # blue, green, red
     video.release()
-    found = list(frames(path, per_second=2))
+    found = list(read_frames(path, frames_per_second=2))
     assert [image.filename for image in found] == [
         f"{path}@{time:.2f}s" for time in (0, 0.5, 1, 1.5, 2, 2.5)
     ]
@@ -79,14 +79,14 @@ def test_a_video_gives_frames_with_their_time(tmp_path):
     assert max(found[-1].getpixel((5, 5))[1:]) < 40
 
 
-def test_a_video_that_is_none_is_an_error(tmp_path, monkeypatch):
+def test_an_unreadable_video_is_an_error(tmp_path, monkeypatch):
     pytest.importorskip("cv2")
     (tmp_path / "film.mp4").write_bytes(b"nothing")
     with pytest.raises(ImageFileError, match="can't be read as a video"):
-        list(frames(tmp_path / "film.mp4", 1))
+        list(read_frames(tmp_path / "film.mp4", 1))
     os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(ImageFileError, match="is no regular file"):
-        list(frames(tmp_path / "pipe.mp4", 1))
-    monkeypatch.setattr("mobilenets.predict.inputs.find_spec", lambda name: None)
+    with pytest.raises(ImageFileError, match="is not a regular file"):
+        list(read_frames(tmp_path / "pipe.mp4", 1))
+    monkeypatch.setattr("mobilenets.imports.find_spec", lambda name: None)
     with pytest.raises(ImageFileError, match=r'pip install "mobilenets\[video\]"'):
-        list(frames(tmp_path / "film.mp4", 1))
+        list(read_frames(tmp_path / "film.mp4", 1))

@@ -1,4 +1,4 @@
-"""`Predictor`: the net's evaluation, whatever a picture comes as."""
+"""`Predictor` predicts what evaluation would, for any form of image."""
 
 import io
 
@@ -16,13 +16,13 @@ from mobilenets.data.transforms import Normalize, eval_transform, train_transfor
 from mobilenets.predict import Predictor, backends
 from mobilenets.predict import predictor as module
 from mobilenets.weights import load_weights, save_model
-from tests.predict.conftest import PREPROCESSING
+from tests.conftest import PREPROCESSING
 
 EXIF = Image.Exif()
-EXIF[0x0112] = 6  # to be turned clockwise
+EXIF[0x0112] = 6  # the viewer must turn the image clockwise
 
 
-def turned(image):
+def turn(image):
     return image.rotate(90, expand=True)
 
 
@@ -31,7 +31,7 @@ def predict(net_file):
     return Predictor(net_file, "eager")
 
 
-def test_it_is_a_public_name_and_says_classes(net_file, picture):
+def test_it_is_a_public_name_and_predicts_classes(net_file, picture):
     prediction = mobilenets.Predictor(net_file)(picture())
     assert prediction.label in "abcd"
     assert prediction.probabilities.shape == (4,)
@@ -65,8 +65,8 @@ def test_predictions_are_those_of_evaluation(net_file, predict, picture, tmp_pat
 
 
 @pytest.mark.parametrize(("in_channels", "size"), [(1, 8), (3, 24)])
-def test_so_are_those_of_sets_in_memory(in_channels, size, randomise, tmp_path):
-    """Digits and CIFAR are prepared as tensors, whose images are files here."""
+def test_so_are_those_for_data_sets_in_memory(in_channels, size, randomise, tmp_path):
+    """Digits and CIFAR are preprocessed as tensors; the same images are files here."""
     known = {**PREPROCESSING, "in_channels": in_channels, "mean": [0.5], "std": [0.25]}
     net = randomise(create_model("mobilenet_v2", width_mult=0.25, in_channels=in_channels))
     save_model(net, tmp_path / "net.safetensors", preprocessing=known)
@@ -80,7 +80,7 @@ def test_so_are_those_of_sets_in_memory(in_channels, size, randomise, tmp_path):
         torch.testing.assert_close(found.probabilities, row)
 
 
-def test_every_form_of_a_picture_gives_the_same(predict, picture, tmp_path):
+def test_every_form_of_an_image_gives_the_same_prediction(predict, picture, tmp_path):
     image = picture()
     image.save(tmp_path / "a.png")
     pixels = np.array(image)
@@ -99,7 +99,7 @@ def test_every_form_of_a_picture_gives_the_same(predict, picture, tmp_path):
     assert (together[0].name, together[4].name) == ("[0]", str(tmp_path / "a.png"))
 
 
-def test_grey_pictures_are_taken_too(predict, picture):
+def test_grey_images_are_accepted(predict, picture):
     grey = picture().convert("L")
     expected = predict(grey).probabilities
     pixels = np.array(grey)
@@ -108,19 +108,19 @@ def test_grey_pictures_are_taken_too(predict, picture):
 
 
 @pytest.mark.parametrize("kind", ["png", "tif"])
-def test_pictures_are_turned_upright_in_predictions(kind, predict, picture, tmp_path):
+def test_images_are_turned_upright_in_predictions(kind, predict, picture, tmp_path):
     image, path = picture(), tmp_path / f"turned.{kind}"
-    turned(image).save(path, exif=EXIF)
+    turn(image).save(path, exif=EXIF)
     expected = predict(image).probabilities
     torch.testing.assert_close(predict(path).probabilities, expected)
     with Image.open(path) as opened:
         torch.testing.assert_close(predict(opened).probabilities, expected)
 
 
-def test_they_are_so_in_training_and_evaluation(predict, picture):
+def test_they_are_turned_upright_in_training_and_evaluation_too(predict, picture):
     upright, sideways = io.BytesIO(), io.BytesIO()
     picture().save(upright, "PNG")
-    turned(picture()).save(sideways, "PNG", exif=EXIF)
+    turn(picture()).save(sideways, "PNG", exif=EXIF)
     augment = {"scale": [0.1, 1], "ratio": [0.7, 1.4], "flip": 0.5, "color_jitter": 0.2}
     augment |= {"policy": None, "erasing": 0}
     for transform in (train_transform(PREPROCESSING, augment), eval_transform(PREPROCESSING)):
@@ -137,17 +137,17 @@ def test_they_are_so_in_training_and_evaluation(predict, picture):
     [
         (torch.randn(3, 8, 8), "floats outside 0 to 1"),
         (torch.full((3, 8, 8), torch.nan), "floats outside 0 to 1"),
-        (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\) of torch.uint8 is no picture"),
-        (np.zeros((8, 8, 3)), r"\(8, 8, 3\) of float64 is no picture"),
+        (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\) of torch.uint8 is not an image"),
+        (np.zeros((8, 8, 3)), r"\(8, 8, 3\) of float64 is not an image"),
         ("gone.jpg", "gone.jpg can't be read"),
     ],
 )
-def test_what_is_no_picture_is_said(image, sentence, predict):
+def test_invalid_images_are_errors(image, sentence, predict):
     with pytest.raises(ValueError, match=sentence):
         predict(image)
 
 
-def test_in_a_stream_a_bad_file_stands_for_itself(predict, picture, tmp_path):
+def test_a_bad_file_in_a_stream_yields_its_error(predict, picture, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"nothing")
     results = list(predict.stream([picture(1), tmp_path / "bad.png", picture(2)] * 30))
     assert len(results) == 90
@@ -158,7 +158,7 @@ def test_in_a_stream_a_bad_file_stands_for_itself(predict, picture, tmp_path):
         torch.testing.assert_close(good.probabilities, known.probabilities)
 
 
-def test_the_fastest_backend_is_looked_for_when_it_pays(net_file, picture, monkeypatch):
+def test_the_search_for_the_fastest_backend_waits_until_it_pays(net_file, picture, monkeypatch):
     asked = []
 
     def fastest(weights, images, device):
@@ -167,7 +167,7 @@ def test_the_fastest_backend_is_looked_for_when_it_pays(net_file, picture, monke
 
     monkeypatch.setattr(backends, "pick_fastest", fastest)
     monkeypatch.setattr(backends, "is_cached", lambda *_: False)
-    monkeypatch.setattr(module, "MANY", 5)
+    monkeypatch.setattr(module, "IMAGES_BEFORE_SEARCH", 5)
     predict = Predictor(net_file, batch_size=2)
     predict([picture(i) for i in range(4)])
     assert (predict.backend, asked) == ("folded", [])
@@ -179,7 +179,7 @@ def test_the_fastest_backend_is_looked_for_when_it_pays(net_file, picture, monke
     assert predict.backend == "channels_last"
 
 
-def test_a_file_for_a_faster_backend_is_looked_for_once(net_file, picture, monkeypatch):
+def test_the_cache_is_searched_once(net_file, picture, monkeypatch):
     looked = []
     monkeypatch.setattr(backends, "is_cached", lambda *names: looked.append(names))
     predict = Predictor(net_file)
@@ -188,10 +188,10 @@ def test_a_file_for_a_faster_backend_is_looked_for_once(net_file, picture, monke
     assert len(looked) == 1
 
 
-def test_weights_that_say_too_little_are_refused(tmp_path):
+def test_incomplete_weights_are_errors(tmp_path):
     net = create_model("mobilenet_v1", width_mult=0.25, num_classes=3)
     save_model(net, tmp_path / "net.safetensors")
-    with pytest.raises(ValueError, match="says nothing of image_size, mean and std"):
+    with pytest.raises(ValueError, match="does not say which image_size, mean and std"):
         Predictor(tmp_path / "net.safetensors")
     save_model(net, tmp_path / "net.safetensors", preprocessing=PREPROCESSING)
     assert Predictor(tmp_path / "net.safetensors").class_names == ["0", "1", "2"]

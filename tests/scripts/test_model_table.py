@@ -1,3 +1,5 @@
+"""scripts/model_table.py: its rows, styles and errors."""
+
 import csv
 import importlib.util
 import io
@@ -12,7 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "model_table.py"
 
 @pytest.fixture
 def run(capsys):
-    """Call the script's main and return what it prints."""
+    """run(*argv) -> the output of the script's main."""
     spec = importlib.util.spec_from_file_location("model_table", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules["model_table"] = module
@@ -28,11 +30,11 @@ def run(capsys):
 
 @pytest.fixture
 def read(run):
-    """Call the script with --format csv and return its rows."""
+    """read(*argv) -> the rows of the script's CSV."""
     return lambda *argv: list(csv.DictReader(io.StringIO(run(*argv, "--format", "csv"))))
 
 
-def test_widths_and_resolutions_are_multiplied_out(read):
+def test_every_width_is_combined_with_every_resolution(read):
     rows = read("mobilenet_v1", "--width", "1", "0.25", "--resolution", "224", "128")
     assert [(row["width"], row["resolution"], row["params"], row["macs"]) for row in rows] == [
         ("1", "224", "4231976", "568740352"),
@@ -75,7 +77,7 @@ def test_rows_of_the_papers_tables(read, table, labels):
     assert {row["source"] for row in rows} == {f"arXiv 1704.04861 Table {table[-1]}"}
 
 
-def test_several_tables_in_one_go(read):
+def test_several_tables_are_printed_as_one(read):
     assert len(read("--paper", "v1-table-6", "v1-table-7")) == 8
 
 
@@ -96,10 +98,10 @@ def test_markdown_is_a_table(run):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["mobilenet_v3"], "did you mean mobilenet_v2"),
-        (["mobilenet_v1", "--width", "0"], "width_mult=0.0 must be a number above 0"),
+        (["mobilenet_2"], "did you mean mobilenet_v2"),
+        (["mobilenet_v1", "--width", "0"], "width_mult=0.0 must be a number (above 0)"),
         (["mobilenet_v1", "--width", "wide"], "invalid float value: 'wide'"),
-        (["mobilenet_v1", "--resolution", "0"], "'0' is not a number of pixels above 0"),
+        (["mobilenet_v1", "--resolution", "0"], "'0' is not a whole number above 0"),
         (["--paper", "v1-table-3"], "v1-table-4"),
         (["--paper", "v1-table-4", "--width", "1"], "drop --width"),
         (["mobilenet_v1", "--paper", "v1-table-4"], "either a model or"),

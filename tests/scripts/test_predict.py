@@ -1,4 +1,4 @@
-"""scripts/predict.py: what it prints, writes and refuses."""
+"""scripts/predict.py: what it prints and writes, and its errors."""
 
 import csv
 import io
@@ -47,7 +47,7 @@ def test_a_table_of_a_folder(predict):
     assert f"{name} {probability:.1%}, " in lines[0]
 
 
-def test_words_are_paths_as_they_stand(predict):
+def test_words_are_literal_paths(predict):
     code, out, _ = predict("input=photos/a.png", f"photos/{ODD}", "format=jsonl", "photos/b.png")
     assert code == 0
     paths = [json.loads(line)["path"] for line in out.splitlines()]
@@ -55,7 +55,7 @@ def test_words_are_paths_as_they_stand(predict):
     assert len(predict("input=photos/[ab].png", "format=jsonl")[1].splitlines()) == 2
 
 
-def test_paths_of_settings_are_taken_as_they_stand_too(predict, script):
+def test_paths_in_settings_are_literal_too(predict, script):
     odd = "net [1], a=b (2).safetensors"
     Path("net.safetensors").rename(odd)
     words = (f"checkpoint={odd}", "input=photos", "output=[b], c.txt")
@@ -65,7 +65,7 @@ def test_paths_of_settings_are_taken_as_they_stand_too(predict, script):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are text elsewhere")
 @pytest.mark.parametrize("format", ["table", "csv", "jsonl"])
-def test_names_that_are_no_text_are_written_with_escapes(format, predict, monkeypatch):
+def test_names_that_are_not_text_are_escaped(format, predict, monkeypatch):
     name = os.fsdecode(b"photos/\xff\xe9.png")
     Path("photos/a.png").rename(name)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(name))))
@@ -76,7 +76,7 @@ def test_names_that_are_no_text_are_written_with_escapes(format, predict, monkey
         assert json.loads(out)["path"] == name
 
 
-def test_json_lines_and_csv_say_the_same(predict):
+def test_json_lines_and_csv_agree(predict):
     lines = predict("input=photos", "format=jsonl", "topk=9")[1].splitlines()
     rows = list(csv.DictReader(io.StringIO(predict("input=photos", "format=csv", "topk=9")[1])))
     assert len(lines) == len(rows) == 3
@@ -104,26 +104,26 @@ def test_a_list_on_standard_input(predict, monkeypatch):
     assert paths == ["photos/b.png", f"photos/{ODD}"]
 
 
-def test_bad_files_are_named_and_counted_and_the_rest_goes_on(predict):
+def test_bad_files_are_named_and_counted_and_the_others_predicted(predict):
     Path("photos/bad.png").write_bytes(b"nothing")
     code, out, err = predict("input=photos", "gone.jpg")
     assert code == 1
     assert len(out.splitlines()) == 3
     assert "bad     photos/bad.png can't be read as an image (not an image" in err
-    assert "bad     gone.jpg: there is no such file" in err
+    assert "bad     gone.jpg: no such file" in err
     assert err.splitlines()[-1] == (
         "error: 2 of the inputs could not be read; they are named above"
     )
 
 
-def test_overlays_are_written_beside_one_another(predict):
+def test_no_overlay_overwrites_another(predict):
     Path("photos/deep").mkdir()
     Path("photos/deep/a.png").write_bytes(Path("photos/a.png").read_bytes())
     code, _, err = predict("input=photos", "overlay=answers", "cam=true")
     assert code == 0
     names = {path.name for path in Path("answers").iterdir()}
     assert names == {"a.jpg", "b.jpg", f"{ODD[:-4]}.jpg", "a_1.jpg"}
-    assert "answers: 4 pictures" in err
+    assert "answers: 4 images" in err
     plain = predict("input=photos/a.png", "overlay=plain")
     assert plain[0] == 0
     pictures = []
@@ -134,15 +134,15 @@ def test_overlays_are_written_beside_one_another(predict):
     assert abs(pictures[0] - pictures[1]).max() > 30
 
 
-def test_a_map_of_one_place_is_said_and_another_layer_has_more(predict):
+def test_a_map_of_one_location_gets_a_note_that_another_layer_does_not(predict):
     words = ("input=photos/a.png", "overlay=answers", "cam=true")
-    assert "note    the heat map has one place only" in predict(*words)[2]
+    assert "note    the heat map has one location only" in predict(*words)[2]
     code, _, err = predict(*words, "cam_layer=features.5")
     assert code == 0
     assert "note" not in err
 
 
-def test_a_bar_on_a_terminal_keeps_no_lines_from_a_file(capsys, monkeypatch):
+def test_a_progress_bar_on_a_terminal_leaves_standard_output_alone(capsys, monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -175,9 +175,9 @@ def test_frames_of_a_video(predict):
         (["input=photos", "topk=0"], 2, "topk: 0 is out of range"),
         (["input=photos", "formt=csv"], 2, "formt: did you mean format?"),
         (["input="], 2, "input: needs a value, e.g. input=photos"),
-        (["input=nothing"], 1, "input: there is no picture to look at"),
-        (["input=photos", "cam=true"], 1, "say with overlay=DIR where they go"),
-        (["input=photos", "overlay=o", "cam=true", "cam_layer=x"], 1, "there is no layer 'x'"),
+        (["input=nothing"], 1, "input: there are no images in it"),
+        (["input=photos", "cam=true"], 1, "add overlay=DIR"),
+        (["input=photos", "overlay=o", "cam=true", "cam_layer=x"], 1, "the net has no layer 'x'"),
     ],
 )
 def test_mistakes(words, code, sentence, predict):
@@ -186,7 +186,7 @@ def test_mistakes(words, code, sentence, predict):
     assert sentence in err
 
 
-def test_nobody_has_to_read_to_the_end(predict):
+def test_a_reader_may_close_the_pipe_early(predict):
     command = f"{sys.executable} {ROOT}/scripts/predict.py checkpoint=net.safetensors input=photos"
     done = subprocess.run(
         f"set -o pipefail; {command} | true", shell=True, executable="/bin/bash",
