@@ -1,20 +1,18 @@
-"""Images/s that one core decodes, crops and resizes for training, for each JPEG decoder.
+"""Measure how many images/s one core decodes, crops and resizes, for each JPEG decoder.
 
     python scripts/benchmark_decoding.py /data/imagenet/val --size 224
 
-Every decoder gets the same files and the same random crops (of 8 to 100 % of the area). All are
-timed in turn, several times, in CPU seconds of this process, and the median counts. "difference" is
-the mean change of the result's pixels, of 255, against PIL in full. simplejpeg is measured where it
-is installed.
+Every decoder gets the same files and the same random crops (of 8 to 100 % of the area). All take
+turns, several times, timed in CPU seconds of this process; the median counts. "difference" is the
+mean change of a pixel, of 255, against PIL in full. simplejpeg is measured where it is installed.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -22,30 +20,20 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.v2 import functional as F
 
-from mobilenets.console import OneLineParser
+from mobilenets.console import OneLineParser, format_table, number
 from mobilenets.data.decode import Box, EncodedImage, decode_image, read_file
 
 Decoder = Callable[[bytes, Box, int], Tensor]  # (file, crop, size) -> the crop, (3, H, W) uint8
 
 
-def pil_full(data: bytes, box: Box, size: int) -> Tensor:
-    """All pixels, then the crop."""
-    return cut_out(decode_image(data, "", 3), box)
-
-
-def pil_reduced(data: bytes, box: Box, size: int) -> Tensor:
-    """What training does."""
-    return EncodedImage(data, "", 3).decode(box, min_size=size)
-
-
 def torchvision_full(data: bytes, box: Box, size: int) -> Tensor:
-    """torchvision.io can't reduce."""
+    """Decode all pixels with torchvision.io, which can't reduce."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return cut_out(decode_jpeg(encoded, ImageReadMode.RGB), box)
+    return crop(decode_jpeg(encoded, ImageReadMode.RGB), box)
 
 
 def simplejpeg_reduced(data: bytes, box: Box, size: int) -> Tensor:
-    """Any eighth of the size at which the crop still covers the target."""
+    """Decode at the smallest number of eighths at which the crop still covers the result."""
     import simplejpeg
 
     height, width, _, _ = simplejpeg.decode_jpeg_header(data)
@@ -53,58 +41,55 @@ def simplejpeg_reduced(data: bytes, box: Box, size: int) -> Tensor:
     pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height * share, min_width=width * share)
     scale = len(pixels) / height
     scaled = Box(*(round(edge * scale) for edge in box))
-    return cut_out(torch.from_numpy(pixels).permute(2, 0, 1), scaled)
+    return crop(torch.from_numpy(pixels).permute(2, 0, 1), scaled)
 
 
-def cut_out(pixels: Tensor, box: Box) -> Tensor:
+def crop(pixels: Tensor, box: Box) -> Tensor:
     """Copy a crop, as resizing a view takes longer."""
     return F.crop(pixels, *box).permute(1, 2, 0).contiguous().permute(2, 0, 1)
 
 
 DECODERS: dict[str, Decoder] = {
-    "PIL in full": pil_full,
-    "PIL reduced (ours)": pil_reduced,
+    "PIL in full": lambda data, box, size: crop(decode_image(data, "", 3), box),
+    "PIL reduced (ours)": lambda data, box, size: EncodedImage(data, "", 3).decode(box, size),
     "torchvision.io": torchvision_full,
 }
 if find_spec("simplejpeg"):
     DECODERS["simplejpeg reduced"] = simplejpeg_reduced
 
 
-def draw_boxes(files: Sequence[bytes], seed: int) -> list[Box]:
-    """One crop a file, as training draws them."""
-    torch.manual_seed(seed)
+def draw_boxes(files: Sequence[bytes]) -> list[Box]:
+    """Draw a crop for each file, the same in every run."""
+    torch.manual_seed(0)
     images = [EncodedImage(data, "", 3) for data in files]
     canvases = [torch.empty(1, image.height, image.width, device="meta") for image in images]
     draw = RandomResizedCrop.get_params
     return [Box(*draw(canvas, [0.08, 1.0], [3 / 4, 4 / 3])) for canvas in canvases]
 
 
-class Result(NamedTuple):
-    """What one decoder took for all files, in CPU seconds, and gave."""
-
-    decoding: float  # includes the crop
-    resizing: float
-    images: Tensor  # (N, 3, size, size) uint8
-
-
-def measure(decode: Decoder, files: Sequence[bytes], boxes: Sequence[Box], size: int) -> Result:
-    """Run all files through one decoder."""
+def measure(
+    decode: Decoder, files: Sequence[bytes], boxes: Sequence[Box], size: int
+) -> tuple[float, float, Tensor]:
+    """Return the CPU seconds of decoding and cropping, those of resizing, and uint8 images."""
     start = time.process_time()
     crops = [decode(data, box, size) for data, box in zip(files, boxes, strict=True)]
     middle = time.process_time()
-    images = [F.resize(crop, [size, size], antialias=True) for crop in crops]
-    return Result(middle - start, time.process_time() - middle, torch.stack(images))
+    images = [F.resize(pixels, [size, size], antialias=True) for pixels in crops]
+    return middle - start, time.process_time() - middle, torch.stack(images)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and print one line a decoder."""
+    """Measure all decoders and print a table."""
     parser = OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="benchmark_decoding.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="JPEG files, at any depth")
-    parser.add_argument("--size", type=int, default=224, help="height and width of the results")
-    parser.add_argument("--images", type=int, default=100, help="how many files, at most")
-    parser.add_argument("--rounds", type=int, default=5, help="how often everything is timed")
+    add, count = parser.add_argument, number(int, above=0)
+    add("folder", type=Path, help="JPEG files, at any depth")
+    add("--size", type=count, default=224, help="height and width of the results (default: 224)")
+    add("--images", type=count, default=100, help="the maximum number of files (default: 100)")
+    add("--rounds", type=count, default=5, help="how often everything is timed (default: 5)")
     args = parser.parse_args(argv)
     paths = sorted(path for path in args.folder.rglob("*") if path.suffix in (".jpg", ".JPEG"))
     if not paths:
@@ -112,24 +97,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     files = [read_file(str(path)) for path in paths[:: -(-len(paths) // args.images)]]
 
     torch.set_num_threads(1)
-    boxes = draw_boxes(files, seed=0)
-    # The first round warms up.
+    boxes = draw_boxes(files)
     rounds = [
         {name: measure(decode, files, boxes, args.size) for name, decode in DECODERS.items()}
         for _ in range(args.rounds + 1)
-    ][1:]
-    reference = rounds[0]["PIL in full"].images.float()
-    print(f"{len(files)} files, {args.size} px, {args.rounds} rounds")
-    print("decoder             images/s   decoding   resizing  difference")
+    ][1:]  # the first round warms up
+    reference = rounds[0]["PIL in full"][2].float()
+    rows = []
     for name in DECODERS:
-        results = [measured[name] for measured in rounds]
-        decoding = statistics.median(result.decoding for result in results) / len(files)
-        resizing = statistics.median(result.resizing for result in results) / len(files)
-        difference = (results[0].images - reference).abs().mean()
-        print(
-            f"{name:18}{1 / (decoding + resizing):10.0f}{1000 * decoding:8.2f} ms"
-            f"{1000 * resizing:8.2f} ms{difference:12.2f}"
-        )
+        seconds = zip(*(measured[name][:2] for measured in rounds), strict=True)
+        decoding, resizing = (1e3 * median(times) / len(files) for times in seconds)
+        difference = (rounds[0][name][2] - reference).abs().mean().item()
+        speed = f"{1e3 / (decoding + resizing):.0f}"
+        rows.append([name, speed, f"{decoding:.2f} ms", f"{resizing:.2f} ms", f"{difference:.2f}"])
+    print(f"{len(files)} files, {args.size} px, {args.rounds} rounds")
+    print(format_table(["decoder", "images/s", "decoding", "resizing", "difference"], rows))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What `scripts/benchmark_training.py` compares: the systems, their data, their measurement."""
+"""What the benchmarks in `scripts/` measure, and how they show it."""

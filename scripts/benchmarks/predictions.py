@@ -1,122 +1,66 @@
-"""Latencies of predictions: what is measured, and its rows as CSV, as a table and as a picture."""
+"""The latency of predictions: nets and backends, their measurement, records and picture."""
 
-import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from operator import itemgetter
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
+from benchmarks.results import MARKERS, Line, Panel, Record
 from mobilenets.choices import check_choice
+from mobilenets.cpus import num_cpus
 from mobilenets.export import Runner
-from mobilenets.models import count_macs, count_parameters, create_model
+from mobilenets.models import MODELS, count_macs, count_parameters, create_model
 from mobilenets.models.published import find_top1
 from mobilenets.predict.backends import BACKENDS, load_backend
-from mobilenets.predict.latency import latencies
+from mobilenets.predict.latency import time_calls
 from mobilenets.weights import Weights, load_weights
 
-MARKERS = "sDv^X"  # of the backends
-TOGETHER = 8  # so many cases share the rounds: their nets and buffers are in memory together
-
-# (heading, column in CSV)
-COLUMNS = (
-    ("net", "net"),
-    ("width", "width"),
-    ("pixels", "resolution"),
-    ("batch", "batch_size"),
-    ("threads", "threads"),
-    ("backend", "backend"),
-    ("MACs", "macs"),
-    ("ms", "median_ms"),
-    ("5 %", "p5_ms"),
-    ("95 %", "p95_ms"),
-    ("images/s", "images_per_second"),
-    ("of eager", "times_as_fast_as_eager"),
-    ("top-1", "top1_percent"),
-)
-# What only the CSV has.
-MORE = ("top1_source", "params", "device", "rounds", "weights")
+HEADINGS = ("net", "width", "pixels", "batch", "threads", "backend", "MACs", "ms", "5 %", "95 %",
+            "images/s", "of eager", "top-1")  # fmt: skip
+GROUP_SIZE = 8  # cases that take turns: their nets and buffers are in memory together
 
 
-@dataclass(frozen=True)
-class Net:
-    """A net at a resolution, and what is known of it.
+class Net(NamedTuple):
+    """A net at a resolution, that of its preprocessing."""
 
-    Attributes:
-        label: its name, and of a trained net the data.
-        top1: in %; None = unknown.
-        source: who says so.
-    """
-
-    label: str
+    label: str  # its name; of a trained net also its data
     weights: Weights
-    top1: float | None
-    source: str | None
-
-    @property
-    def width(self) -> float:
-        """The width multiplier."""
-        return self.weights.options["width_mult"]
-
-    @property
-    def resolution(self) -> int:
-        """Pixels on a side."""
-        return self.weights.preprocessing["image_size"]
-
-    @property
-    def in_channels(self) -> int:
-        """Of an image."""
-        return self.weights.preprocessing["in_channels"]
-
-    @cached_property
-    def cost(self) -> tuple[int, int]:
-        """Multiply-adds of an image, and parameters."""
-        with torch.device("meta"):
-            net = create_model(self.weights.model, **self.weights.options)
-        return count_macs(net, (self.in_channels, *[self.resolution] * 2)), count_parameters(net)
+    top1: float | None  # %; None = unknown
+    source: str | None  # of top1
 
 
 @dataclass(frozen=True)
 class Case:
-    """What all backends are compared on."""
+    """What all backends are compared on, and the seconds of their calls."""
 
     net: Net
     batch_size: int
     threads: int
-
-    def images(self) -> Tensor:
-        """Noise in the shape of its batch."""
-        shape = self.batch_size, self.net.in_channels, *[self.net.resolution] * 2
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-@dataclass
-class Row:
-    """A backend in one case, and the seconds of its calls."""
-
-    case: Case
-    backend: str
-    device: str
-    seconds: list[float] = field(default_factory=list)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
 
     @property
-    def median(self) -> float:
-        """In milliseconds."""
-        return 1e3 * median(self.seconds)
+    def shape(self) -> tuple[int, int, int]:
+        """The shape of an image: (C, H, W)."""
+        images = self.net.weights.preprocessing
+        return images["in_channels"], images["image_size"], images["image_size"]
 
-    @property
-    def top1(self) -> float | None:
-        """The net's, in %; that in int8 is another, and isn't known here."""
-        return None if self.backend == "int8" else self.case.net.top1
+    @cached_property
+    def cost(self) -> tuple[int, int]:
+        """Multiply-adds for an image, and parameters."""
+        with torch.device("meta"):
+            net = create_model(self.net.weights.model, **self.net.weights.options)
+        return count_macs(net, self.shape), count_parameters(net)
 
 
-def check(backends: Iterable[str], device: str) -> None:
-    """Raises ValueError unless all of these can run here."""
-    for name in backends:
+def check_backends(names: Iterable[str], device: str) -> None:
+    """Raise ValueError unless all of these backends can run here."""
+    for name in names:
         check_choice("--backends", name, BACKENDS)
         BACKENDS[name].check_installed(name)
     try:
@@ -125,8 +69,8 @@ def check(backends: Iterable[str], device: str) -> None:
         raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from None
 
 
-def from_name(name: str, width: float, resolution: int) -> Net:
-    """A net with random weights, the same in each process, and its published accuracy."""
+def make_net(name: str, width: float, resolution: int) -> Net:
+    """Return a net with random weights, always the same, and its published accuracy."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = create_model(name, width_mult=width)
@@ -135,11 +79,11 @@ def from_name(name: str, width: float, resolution: int) -> Net:
     return Net(name, weights, *find_top1(name, width, resolution))
 
 
-def from_file(source: str, resolution: int | None = None) -> Net:
-    """A trained net; at its own resolution with the accuracy of its run.
+def load_net(source: str, resolution: int | None = None) -> Net:
+    """Return a trained net; at its own resolution also the accuracy of its run.
 
     Raises:
-        ValueError: no weights; or they don't say which images they are for.
+        ValueError: there are no weights, or they don't say which images they are for.
     """
     weights = load_weights(source)
     images = weights.preprocessing
@@ -148,246 +92,145 @@ def from_file(source: str, resolution: int | None = None) -> Net:
     label = weights.model
     if data := weights.config.get("data", {}).get("name"):
         label += f" ({data})"
-    top1 = author = None
-    if resolution in (None, images["image_size"]):
-        known = [split for split in ("test", "val") if f"{split}/top1" in weights.metrics]
-        if known:
-            top1 = 100 * weights.metrics[f"{known[0]}/top1"]
-            author = f"{weights.path}, {known[0]} split"
     size = resolution or images["image_size"]
-    weights = replace(weights, preprocessing=images | {"image_size": size})
-    return Net(label, weights, top1, author)
+    top1 = origin = None
+    splits = [split for split in ("test", "val") if f"{split}/top1" in weights.metrics]
+    if splits and size == images["image_size"]:
+        top1 = 100 * weights.metrics[f"{splits[0]}/top1"]
+        origin = f"{weights.path}, {splits[0]} split"
+    return Net(label, replace(weights, preprocessing=images | {"image_size": size}), top1, origin)
+
+
+def make_cases(args: argparse.Namespace, resolution: int) -> list[Case]:
+    """Return every net by width, resolution, batch size and threads, the threads outermost.
+
+    Args:
+        resolution: the default for nets given by name.
+
+    Raises:
+        ValueError: a net or file does not exist, or a file doesn't describe its images.
+    """
+    nets = []
+    for net in args.nets:
+        if net in MODELS:
+            sizes = args.resolution or [resolution]
+            nets += [make_net(net, width, size) for width in args.width for size in sizes]
+        elif not Path(net).exists() and ":" not in net:
+            raise ValueError(f"there is no net or file {net}: nets are {', '.join(MODELS)}")
+        else:
+            nets += [load_net(net, size) for size in args.resolution or [None]]
+    return [
+        Case(net, batch_size, threads)
+        for threads in args.threads or [num_cpus()]
+        for net in nets
+        for batch_size in args.batch_size
+    ]
 
 
 def measure(
     cases: Sequence[Case], backends: Sequence[str], device: str, rounds: int
-) -> Iterator[list[Row]]:
-    """Rows, group by group: up to `TOGETHER` cases with the same threads take turns."""
+) -> Iterator[Sequence[Case]]:
+    """Measure and yield group by group: up to `GROUP_SIZE` cases with the same threads."""
     before = torch.get_num_threads()
     try:
-        for group in groups(cases):
-            torch.set_num_threads(group[0].threads)
-            yield measure_together(group, backends, device, rounds)
+        for threads in dict.fromkeys(case.threads for case in cases):
+            torch.set_num_threads(threads)
+            same = [case for case in cases if case.threads == threads]
+            for i in range(0, len(same), GROUP_SIZE):
+                measure_group(same[i : i + GROUP_SIZE], backends, device, rounds)
+                yield same[i : i + GROUP_SIZE]
     finally:
         torch.set_num_threads(before)
 
 
-def groups(cases: Sequence[Case]) -> Iterator[Sequence[Case]]:
-    """The cases that take turns."""
-    for threads in dict.fromkeys(case.threads for case in cases):
-        same = [case for case in cases if case.threads == threads]
-        for i in range(0, len(same), TOGETHER):
-            yield same[i : i + TOGETHER]
-
-
-def measure_together(
-    cases: Sequence[Case], backends: Sequence[str], device: str, rounds: int
-) -> list[Row]:
-    """The rows of cases that take turns."""
-    runners: dict[tuple[int, str], Runner] = {}  # one for all batch sizes
-    rows: list[Row] = []
+def measure_group(cases: Sequence[Case], backends: Sequence[str], device: str, rounds: int) -> None:
+    """Measure cases that take turns."""
+    runners: dict[tuple[int, str], Runner] = {}  # one for all batch sizes of a net
     calls = {}
-    for case in cases:
-        images = case.images()
+    for i, case in enumerate(cases):
+        noise = torch.Generator().manual_seed(0)
+        images = torch.randn(case.batch_size, *case.shape, generator=noise)
         for name in backends:
             key = id(case.net), name
             if key not in runners:
                 runners[key] = load_backend(name, case.net.weights, device)
-            calls[str(len(rows))] = partial(runners[key], images)
-            rows.append(Row(case, name, "cpu" if BACKENDS[name].packages else device))
-    for number, seconds in latencies(calls, rounds, settle=1).items():
-        rows[int(number)].seconds = seconds
-    return rows
+            calls[f"{i} {name}"] = partial(runners[key], images)
+    seconds = time_calls(calls, rounds, untimed_calls=1)
+    for i, case in enumerate(cases):
+        case.seconds.update({name: seconds[f"{i} {name}"] for name in backends})
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """One line for each row, all digits; what is unknown stays empty."""
-    columns = [column for _, column in COLUMNS] + list(MORE)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(record(row, rows) for row in rows)
-
-
-def record(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    """A row under the columns' names; what is unknown is None."""
-    case, net = row.case, row.case.net
-    cuts = quantiles(row.seconds, n=20, method="inclusive")
-    eager = next((r.median for r in rows if r.case is case and r.backend == "eager"), None)
-    macs, params = net.cost
+def make_record(case: Case, backend: str, device: str) -> Record:
+    """Return what is known of a backend in a case."""
+    seconds, net = case.seconds[backend], case.net
+    cuts = quantiles(seconds, n=20, method="inclusive")
+    macs, params = case.cost
+    top1 = None if backend == "int8" else net.top1  # int8 changes it
+    eager = case.seconds.get("eager")
     return {
         "net": net.label,
-        "width": net.width,
-        "resolution": net.resolution,
+        "width": net.weights.options["width_mult"],
+        "resolution": case.shape[-1],
         "batch_size": case.batch_size,
         "threads": case.threads,
-        "backend": row.backend,
+        "backend": backend,
         "macs": macs,
-        "median_ms": row.median,
+        "median_ms": 1e3 * median(seconds),
         "p5_ms": 1e3 * cuts[0],
         "p95_ms": 1e3 * cuts[-1],
-        "images_per_second": 1e3 * case.batch_size / row.median,
-        "times_as_fast_as_eager": None if eager is None else eager / row.median,
-        "top1_percent": row.top1,
-        "top1_source": None if row.top1 is None else net.source,
+        "images_per_second": case.batch_size / median(seconds),
+        "times_as_fast_as_eager": median(eager) / median(seconds) if eager else None,
+        "top1_percent": top1,
+        "top1_source": None if top1 is None else net.source,
         "params": params,
-        "device": row.device,
-        "rounds": len(row.seconds),
+        "device": "cpu" if BACKENDS[backend].packages else device,
+        "rounds": len(seconds),
         "weights": net.weights.source,
     }
-
-
-def table(rows: Sequence[Row], style: str = "text") -> str:
-    """The rows as aligned "text", or as "markdown"."""
-    formats: dict[str, Callable[[Any], str]] = {
-        "width": "{:g}".format,
-        "macs": lambda macs: f"{macs / 1e6:,.1f} M",
-        "images_per_second": lambda speed: f"{speed:.1f}" if speed < 100 else f"{speed:,.0f}",
-        "times_as_fast_as_eager": "{:.1f}x".format,
-        "top1_percent": "{:.1f} %".format,
-        **dict.fromkeys(("median_ms", "p5_ms", "p95_ms"), "{:.2f}".format),
-    }
-    lines = [[heading for heading, _ in COLUMNS]]
-    for row in rows:
-        figures = record(row, rows)
-        lines.append(
-            [
-                "" if figures[key] is None else formats.get(key, str)(figures[key])
-                for _, key in COLUMNS
-            ]
-        )
-    words = [key in ("net", "backend") for _, key in COLUMNS]
-    if style == "markdown":
-        lines.insert(1, [":--" if word else "--:" for word in words])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = []
-    for line in lines:
-        comparisons = [
-            cell.ljust(width) if word else cell.rjust(width)
-            for cell, width, word in zip(line, widths, words, strict=True)
-        ]
-        text.append(
-            f"| {' | '.join(comparisons)} |"
-            if style == "markdown"
-            else "  ".join(comparisons).rstrip()
-        )
-    return "\n".join(text)
 
 
 # The picture
 
 
-class Point(NamedTuple):
-    """Where a net lies in the picture; of a backend, or by its cost (None)."""
-
-    net: str
-    backend: str | None
-    width: float
-    resolution: int
-    x: float  # million MACs, or milliseconds
-    top1: float
+def select_points(records: Sequence[Record]) -> list[Record]:
+    """Return the records of known accuracy that have the first batch size and threads."""
+    setting = itemgetter("batch_size", "threads")
+    same = [record for record in records if setting(record) == setting(records[0])]
+    return [record for record in same if record["top1_percent"] is not None]
 
 
-def points(rows: Sequence[Row]) -> list[Point]:
-    """Of the rows whose accuracy is known, those of the first batch size and threads."""
-    found = []
-    for row in rows:
-        case, net = row.case, row.case.net
-        first = rows[0].case
-        if (case.batch_size, case.threads) != (first.batch_size, first.threads):
-            continue
-        if row.top1 is not None:
-            where = net.width, net.resolution
-            found.append(Point(net.label, None, *where, net.cost[0] / 1e6, row.top1))
-            found.append(Point(net.label, row.backend, *where, row.median, row.top1))
-    return list(dict.fromkeys(found))  # the cost is the same for all backends
+def join_points(points: Sequence[Record]) -> list[list[Record]]:
+    """Return lines of a net and backend, cheapest point first: over the widths.
+
+    A net that has several resolutions has a line over these for each width.
+    """
+    nets = [net for net, _ in {(point["net"], point["resolution"]) for point in points}]
+    lines: dict[tuple[Any, ...], list[Record]] = {}
+    for point in sorted(points, key=itemgetter("macs")):
+        width = point["width"] if nets.count(point["net"]) > 1 else None
+        lines.setdefault((point["net"], point["backend"], width), []).append(point)
+    return list(lines.values())
 
 
-def lines(points: Sequence[Point]) -> dict[tuple[str, str | None, float | None], list[Point]]:
-    """The points that a line connects, by net, backend and, with several resolutions, width."""
-    several = {
-        p.net
-        for p in points
-        if any(p.net == q.net and p.resolution != q.resolution for q in points)
-    }
-    found: dict[tuple[str, str | None, float | None], list[Point]] = {}
-    for point in sorted(points, key=lambda point: point.x):
-        width = point.width if point.net in several else None
-        found.setdefault((point.net, point.backend, width), []).append(point)
-    return found
-
-
-def label(axes: Any, line: Sequence[Point], colour: str, below: bool) -> None:
-    """Writes widths beside the points: of a line over resolutions, at its last."""
-    for point in line if len({point.width for point in line}) > 1 else line[-1:]:
-        axes.annotate(
-            f"{point.width:g}",
-            (point.x, point.top1),
-            xytext=(6, -10) if below else (-3, 6),
-            textcoords="offset points",
-            ha="left" if below else "right",
-            fontsize=8,
-            color=colour,
-        )
-
-
-def plain_log(axes: Any) -> None:
-    """A log x axis over a factor of 5 at least, with plain numbers: 1, 2, 5, 10, ..."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    left, right = axes.get_xlim()
-    wider = max(1.0, 5 * left / right) ** 0.5
-    axes.set_xlim(left / wider, right * wider)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Accuracy against multiply-adds and against latency: a line over widths or resolutions."""
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    known = points(rows)
-    nets = list(dict.fromkeys(point.net for point in known))
-    backends = [name for name in BACKENDS if any(point.backend == name for point in known)]
-    colours = {net: f"C{i}" for i, net in enumerate(nets)}
-    markers = dict(zip([None, *backends], ["o", *MARKERS], strict=False))
-    first = rows[0].case
-
-    figure = Figure(figsize=(12, 5.6), layout="constrained", dpi=130)
-    cost, latency = figure.subplots(1, 2, sharey=True)
-    for axes, chosen in ((cost, (None,)), (latency, backends)):
-        for (net, backend, _), line in lines([p for p in known if p.backend in chosen]).items():
-            axes.plot(
-                [point.x for point in line],
-                [point.top1 for point in line],
-                color=colours[net],
-                marker=markers[backend],
-                linestyle="-" if backend in (None, backends[-1]) else ":",
-                linewidth=1.2,
-                markersize=5,
-            )
-        plain_log(axes)
-        axes.grid(which="both", color="0.92")
-        axes.spines[["top", "right"]].set_visible(False)
-    for line in lines([p for p in known if p.backend is None]).values():
-        net = line[0].net
-        label(cost, line, colours[net], below=nets.index(net) % 2 == 0)
-    sizes = sorted({point.resolution for point in known})
-    cost.set_xlabel(
-        "million multiply-adds; width multipliers, at " + ", ".join(map(str, sizes)) + " pixels"
+def make_panels(points: Sequence[Record]) -> list[Panel]:
+    """Return accuracy against multiply-adds and against latency."""
+    nets, backends = (list(dict.fromkeys(p[key] for p in points)) for key in ("net", "backend"))
+    cost, latency = [], []
+    for line in join_points(points):
+        net, backend = line[0]["net"], line[0]["backend"]
+        color, marker = f"C{nets.index(net)}", MARKERS[backends.index(backend)]
+        top1, ms = ([point[key] for point in line] for key in ("top1_percent", "median_ms"))
+        style = marker + ("-" if backend == backends[-1] else ":")
+        latency.append(Line(f"{net}, {backend}", ms, top1, color, style))
+        if backend == backends[0]:  # the cost is the same for all
+            macs, widths = [p["macs"] / 1e6 for p in line], [f"{p['width']:g}" for p in line]
+            if len(set(widths)) == 1:  # over resolutions: at the last point
+                widths[:-1] = [""] * (len(line) - 1)
+            cost.append(Line("", macs, top1, color, "o-", widths))
+    sizes = ", ".join(map(str, sorted({point["resolution"] for point in points})))
+    xlabels = (
+        f"million multiply-adds; width multipliers, at {sizes} pixels",
+        "ms for a batch of {batch_size} (threads: {threads})".format(**points[0]),
     )
-    cost.set_ylabel("top-1 (%)")
-    latency.set_xlabel(f"ms for a batch of {first.batch_size} (threads: {first.threads})")
-    bottom, top = cost.get_ylim()
-    cost.set_ylim(bottom - max(0, 4 - top + bottom) / 2, top + max(0, 4 - top + bottom) / 2)
-    handles = [Line2D([], [], color=colours[net], label=net) for net in nets]
-    handles += [
-        Line2D([], [], color="0.3", marker=markers[name], linestyle="", label=name)
-        for name in backends
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    figure.suptitle(title, fontsize=9)
-    figure.savefig(path)
+    both = zip(xlabels, (cost, latency), strict=True)
+    return [Panel(xlabel, "top-1 (%)", lines) for xlabel, lines in both]

@@ -1,177 +1,131 @@
-"""What a benchmark found: its rows as CSV, as text and as a picture."""
+"""What both benchmarks do with their results: a CSV file, a table and the panels of a picture."""
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchmarks.systems import LIMITS, Comparison, Figures
+from mobilenets.atomic import write_text
+from mobilenets.console import format_table
+from mobilenets.cpus import num_cpus
 
-# (heading in text, column in CSV)
-COLUMNS = (
-    ("net", "net"),
-    ("width", "width"),
-    ("pixels", "resolution"),
-    ("strides", "strides"),
-    ("system", "system"),
-    ("MACs", "macs"),
-    ("images/s", "images_per_second"),
-    ("lowest", "images_per_second_lowest"),
-    ("highest", "images_per_second_highest"),
-    ("of limit", "share_of_limit"),
-    ("first step", "first_step_seconds"),
-    ("memory", "peak_memory_mib"),
-    ("waiting", "data_wait_share"),
-    ("batch", "batch_size"),
-    ("runs", "runs"),
-)
-TEXT = 5  # so many columns hold words or names, the others numbers
+Record = Mapping[str, Any]
+"""The values of a row by their column in the CSV file; None = unknown."""
 
 
-@dataclass
-class Row:
-    """A system in one comparison, and the figures of each of its runs."""
-
-    comparison: Comparison
-    system: str
-    runs: list[Figures] = field(default_factory=list)
-
-    def median(self, figure: str) -> float | None:
-        """Of the runs that have the figure."""
-        values = [run[figure] for run in self.runs if figure in run]
-        return median(values) if values else None
-
-    @property
-    def phase(self) -> str:
-        """ "train" or "eval"."""
-        return "eval" if self.system.startswith("eval") else "train"
-
-
-def limit(row: Row, rows: Sequence[Row]) -> float | None:
-    """The median speed that the row is compared with."""
-    for other in rows:
-        if other.comparison == row.comparison and other.system == LIMITS[row.phase]:
-            return other.median("images_per_second")
-    return None
-
-
-def record(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
-    """A row under the columns' names for CSV; what is unknown is None."""
-    comparison, speed, most = row.comparison, row.median("images_per_second"), limit(row, rows)
-    speeds = [run["images_per_second"] for run in row.runs]
-    memory = row.median("memory")
-    return {
-        "net": comparison.net,
-        "width": comparison.width,
-        "resolution": comparison.size,
-        "strides": comparison.strides,
-        "system": row.system,
-        "macs": row.median("macs"),
-        "images_per_second": speed,
-        "images_per_second_lowest": min(speeds, default=None),
-        "images_per_second_highest": max(speeds, default=None),
-        "share_of_limit": speed / most if speed and most else None,
-        "first_step_seconds": row.median("first_step"),
-        "peak_memory_mib": None if memory is None else memory / 2**20,
-        "data_wait_share": row.median("waiting"),
-        "batch_size": comparison.batch_size,
-        "runs": len(row.runs),
-    }
-
-
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """One line for each row, all digits."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [column for _, column in COLUMNS], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(record(row, rows) for row in rows)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text, an empty line between comparisons."""
-    formats = {
-        "macs": lambda macs: f"{macs / 1e6:,.1f} M",
-        "share_of_limit": "{:.2f}".format,
-        "first_step_seconds": "{:.1f} s".format,
-        "peak_memory_mib": "{:,.0f} MiB".format,
-        "data_wait_share": "{:.0%}".format,
-        **dict.fromkeys([c for _, c in COLUMNS if c.startswith("images_per_second")], rate),
-    }
-    lines: list[list[str]] = [[heading for heading, _ in COLUMNS]]
-    for _, group in groupby(rows, lambda row: row.comparison):
-        lines.append([""] * len(COLUMNS))
-        for row in group:
-            comparisons = record(row, rows).items()
-            lines.append(
-                [
-                    "" if value is None else formats.get(key, str)(value)
-                    for key, value in comparisons
-                ]
-            )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < TEXT else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def rate(speed: float) -> str:
-    """Images per second with three digits: "37.4", "1,287"."""
+def format_rate(speed: float) -> str:
+    """Return images/s with about three digits: "37.4", "1,287"."""
     return f"{speed:.1f}" if speed < 100 else f"{speed:,.0f}"
 
 
-def draw(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Bars of images/s and of the share of the limit: a panel for each comparison and phase."""
-    from matplotlib.figure import Figure
+FORMATS: dict[str, Callable[[Any], str]] = {  # column -> how the table shows its values
+    "width": "{:g}".format,
+    "macs": lambda macs: f"{macs / 1e6:,.1f} M",
+    **dict.fromkeys(("median_ms", "p5_ms", "p95_ms"), "{:.2f}".format),
+    "images_per_second": format_rate,
+    "images_per_second_lowest": format_rate,
+    "images_per_second_highest": format_rate,
+    "times_as_fast_as_eager": "{:.1f}x".format,
+    "top1_percent": "{:.1f} %".format,
+    "share_of_limit": "{:.2f}".format,
+    "first_step_seconds": "{:.1f} s".format,
+    "peak_memory_mib": "{:,.0f} MiB".format,
+    "data_wait_share": "{:.0%}".format,
+}
 
-    panels = [[row for row in rows if row.phase == phase] for phase in LIMITS]
-    panels = [
-        list(group) for part in panels for _, group in groupby(part, lambda row: row.comparison)
+
+def describe_machine(*packages: str) -> str:
+    """Return the processor, its CPUs and their load, and the versions of packages."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((x.partition(": ")[2] for x in lines if x.startswith("model name")), name)
+    if torch.cuda.is_available():
+        name = f"{torch.cuda.get_device_name()}, {name}"
+    words = [f"{name}, {num_cpus()} of {os.cpu_count()} CPUs"]
+    with suppress(AttributeError, OSError):  # Windows reports no load
+        words.append(f"load {os.getloadavg()[0]:.1f} before")
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            words.append(f"{package} {version(package)}")
+    return ", ".join(words)
+
+
+def write_csv(path: Path, records: Sequence[Record]) -> None:
+    """Write a line for each record, with all digits; unknown values stay empty."""
+    rows = [list(record.values()) for record in records]
+    write_text(path, format_table(list(records[0]), rows, "csv") + "\n")
+
+
+def format_records(headings: Sequence[str], records: Sequence[Record], style: str = "text") -> str:
+    """Return a table of the first columns, one for each heading, in a style of `format_table`."""
+    keys = list(records[0])[: len(headings)]
+    rows = [
+        [None if record[key] is None else FORMATS.get(key, str)(record[key]) for key in keys]
+        for record in records
     ]
-    columns = min(4, len(panels))
-    lines = [panels[i : i + columns] for i in range(0, len(panels), columns)]
-    heights = [max(map(len, line)) + 2.5 for line in lines]
-    size = (max(4.2 * columns, 6), 0.27 * sum(heights) + 0.6)
-    figure = Figure(figsize=size, layout="constrained", dpi=110)
-    grid = figure.subplots(len(lines), columns, squeeze=False, height_ratios=heights)
-    for axes in grid.flat[len(panels) :]:
-        axes.axis("off")
-    for axes, panel in zip(grid.flat, panels, strict=False):
-        records = [record(row, rows) for row in panel]
-        names = [row.system for row in panel]
-        speeds = [figures["images_per_second"] or 0.0 for figures in records]
-        colours = ["tab:blue" if name.endswith("ours") else "silver" for name in names]
-        bars = axes.barh(range(len(panel)), speeds, color=colours)
-        axes.bar_label(bars, [label(figures) for figures in records], padding=3, fontsize=8)
-        axes.set_xlim(0, 1.5 * max(*speeds, 1.0))
-        if most := limit(panel[0], rows):
-            axes.axvline(most, color="black", linewidth=0.8, linestyle=":", zorder=0)
-        axes.set_yticks(range(len(panel)), names, fontsize=8)
-        axes.invert_yaxis()
-        axes.tick_params(axis="x", labelsize=7)
+    words = [i for i, key in enumerate(keys) if isinstance(records[0][key], str)]
+    return format_table(headings, rows, style, left=words)
+
+
+MARKERS = "sDv^XP*hp<"
+
+
+class Line(NamedTuple):
+    """Points of a panel that a line joins."""
+
+    label: str  # in the legend; "" = none
+    x: list[Any]  # numbers or words
+    y: list[float]
+    color: str
+    style: str  # marker and dashes, such as "o:"
+    notes: Sequence[str] = ()  # written beside the points
+
+
+class Panel(NamedTuple):
+    """A panel of a picture: numbers on its x axis have a log scale; above words, y starts at 0."""
+
+    xlabel: str
+    ylabel: str
+    lines: Sequence[Line]
+
+
+def draw(path: Path, title: str, panels: Sequence[Panel]) -> None:
+    """Draw panels side by side, with one legend."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure = Figure(figsize=(7 * len(panels), 5.6), layout="constrained", dpi=120)
+    figure.suptitle(title, fontsize=9)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    handles = {}
+    for axes, panel in zip(grid, panels, strict=True):
+        for line in panel.lines:
+            style = {"color": line.color, "markersize": 5, "linewidth": 1.2}
+            (drawn,) = axes.plot(line.x, line.y, line.style, **style)
+            if line.label:
+                handles[line.label] = drawn
+            for x, y, note in zip(line.x, line.y, line.notes, strict=False):
+                place = {"xytext": (6, -10), "textcoords": "offset points"}
+                axes.annotate(note, (x, y), **place, fontsize=8, color=line.color)
+        if isinstance(panel.lines[0].x[0], str):
+            axes.set_ylim(bottom=0)
+        else:
+            axes.set_xscale("log")
+            left, right = axes.dataLim.intervalx
+            axes.set_xlim(left / 1.6, right * 1.6)  # a factor above 2.5, so that there is a tick
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+        axes.grid(which="both", color="0.92")
+        axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(heading(panel), fontsize=9)
-    figure.suptitle(f"images/s; dotted: one batch in memory\n{title}", fontsize=10)
+    legend: dict[str, Any] = {"loc": "outside lower center", "ncols": 5, "frameon": False}
+    figure.legend(handles.values(), handles.keys(), **legend)
     figure.savefig(path)
-
-
-def label(figures: dict[str, Any]) -> str:
-    """The end of a bar: "164: 0.87 of limit"."""
-    if figures["images_per_second"] is None:
-        return "failed"
-    share = figures["share_of_limit"]
-    return rate(figures["images_per_second"]) + (f": {share:.2f} of limit" if share else "")
-
-
-def heading(panel: Sequence[Row]) -> str:
-    """What is compared: "train V2 0.25, 32 px, 0.7 M MACs, batch 128"."""
-    comparison, macs = panel[0].comparison, [macs for row in panel if (macs := row.median("macs"))]
-    cost = f"{macs[0] / 1e6:,.1f} M MACs, " if macs else ""
-    net = f"{comparison.net.upper()} {comparison.width:g}"
-    return f"{panel[0].phase} {net}, {comparison.size} px, {cost}batch {comparison.batch_size}"

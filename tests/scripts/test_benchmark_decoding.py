@@ -1,6 +1,5 @@
-import importlib.util
+import importlib
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,19 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark_decoding.py"
-
 
 @pytest.fixture
-def main():
-    spec = importlib.util.spec_from_file_location("benchmark_decoding", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark_decoding"] = module
-    spec.loader.exec_module(module)
+def main(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
     threads = torch.get_num_threads()
-    yield module.main
+    yield importlib.import_module("benchmark_decoding").main
     torch.set_num_threads(threads)
-    del sys.modules["benchmark_decoding"]
 
 
 @pytest.mark.filterwarnings("ignore:The image decoding.*of TorchVision:DeprecationWarning")
