@@ -1,4 +1,4 @@
-"""Words for choices: which one was meant, which there are."""
+"""Messages about choices: which ones there are, which one was probably meant."""
 
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -7,10 +7,13 @@ from difflib import get_close_matches
 def find_nearest(
     value: object, choices: Iterable[object], count: int = 1, cutoff: float = 0.6
 ) -> list[str]:
-    """Return up to `count` choices that `value` may stand for, the most similar first.
+    """Return up to `count` choices that resemble `value`, the most similar first.
 
     Args:
-        cutoff: similarity that a choice needs, from 0 (any choice) to 1 (the same text).
+        value: what was given.
+        choices: what could have been given.
+        count: the maximum number of choices to return.
+        cutoff: the minimum similarity, from 0 (any choice) to 1 (the same text).
     """
     texts = list(dict.fromkeys(map(str, choices)))
     return get_close_matches(str(value).lower(), texts, n=count, cutoff=cutoff)
@@ -23,13 +26,13 @@ def suggest(value: object, choices: Iterable[object], cutoff: float = 0.6) -> st
 
 
 def describe_unknown(value: object, choices: Collection[str], cutoff: float = 0.6) -> str:
-    """Return "unknown; did you mean NAME? Choices: A, B, C" for a value that is none of these."""
+    """Return "unknown; did you mean NAME? Choices: A, B, C" for a value that is not a choice."""
     hint = suggest(value, choices, cutoff) or "."
     return f"unknown{hint} Choices: {', '.join(choices)}"
 
 
 def check_choice(option: str, value: object, choices: Iterable[str]) -> None:
-    """Raise ValueError naming the most similar choice, and all of them, if `value` is none."""
+    """Raise ValueError, with the most similar choice and all others, if `value` is not a choice."""
     choices = list(choices)
     if value not in choices:
         raise ValueError(f"{option} {value!r} is {describe_unknown(value, choices, cutoff=0)}")

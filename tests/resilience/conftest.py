@@ -1,8 +1,7 @@
-"""Runs that are ended and go on, and what makes two of them the same."""
+"""Runs that stop and resume, and comparisons of two runs."""
 
-import runpy
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,56 +12,63 @@ from tensorboard.summary.writer import event_file_writer
 from mobilenets.reports import TensorBoardReport
 from mobilenets.training import AtomicCheckpointIO
 
-ROOT = Path(__file__).parents[2]
 TINY = [
     *("model=mobilenet_v1", "model.width_mult=0.05", "model.divisor=4", "model.shallow=true"),
     *("data=fake", "data.num_samples=64", "data.val_fraction=0.3", "data.batch_size=8"),
     *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "hardware.tune=false"),
     *("trainer.max_epochs=2", "trainer.log_every_n_steps=3", "checkpoint.every_minutes=0"),
-]  # 5 batches an epoch, and a save after each
+]  # 5 batches an epoch, and a checkpoint after each
 
 
 @pytest.fixture
-def train(monkeypatch, capsys, tmp_path):
+def train(script, monkeypatch):
     """train("setting=...") -> (exit code, standard output, standard error), in this process."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(TensorBoardReport, "on_test_end", lambda *_: None)  # its pictures take long
-    # Files of one second and one process are read in the order of their names: 10 before 9.
+    monkeypatch.setattr(TensorBoardReport, "on_test_end", lambda *_: None)  # its figures are slow
+    # Event files of the same second and process are read in the order of their names: 10 before 9.
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1000))
+    return partial(script, "train")
+
+
+@pytest.fixture(scope="session")
+def _whole_runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole"), {}
+
+
+@pytest.fixture
+def train_whole(train, _whole_runs):
+    """train_whole(*overrides): put a run that nothing interrupts into "whole", trained once."""
+    folder, runs = _whole_runs
 
     def run(*overrides):
-        monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py"), *overrides])
-        code = 0
-        try:
-            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        if overrides in runs:
+            shutil.copytree(runs[overrides], "whole")
+            return
+        assert train(*overrides, "hydra.run.dir=whole")[0] == 0
+        runs[overrides] = shutil.copytree("whole", folder / str(len(runs)))
 
     return run
 
 
 @pytest.fixture
 def points(monkeypatch, tmp_path):
-    """Keeps a copy of every last.ckpt and best.ckpt that is written: returns their list."""
-    kept = []
+    """A list of copies of every last.ckpt and best.ckpt, which grows as they are written."""
+    copies = []
     save = AtomicCheckpointIO.save_checkpoint
 
-    def save_and_keep(self, checkpoint, path, storage_options=None):
+    def save_and_copy(self, checkpoint, path, storage_options=None):
         save(self, checkpoint, path, storage_options)
-        copy = tmp_path / f"point_{len(kept)}_{Path(path).name}"
+        copy = tmp_path / f"point_{len(copies)}_{Path(path).name}"
         shutil.copy(path, copy)
-        kept.append(copy)
+        copies.append(copy)
 
-    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save_and_keep)
-    return kept
+    monkeypatch.setattr(AtomicCheckpointIO, "save_checkpoint", save_and_copy)
+    return copies
 
 
 def differences(one, other):
-    """What differs between two runs, a line each: the bits of last.ckpt, and TensorBoard's lists.
+    """List the differences of two runs: in the bits of last.ckpt, and in TensorBoard's scalars.
 
-    Of what is measured by the clock only the steps are compared.
+    Of speeds, only the steps are compared.
     """
     files = [torch.load(Path(run) / "last.ckpt", weights_only=True) for run in (one, other)]
     found = list(_different(*map(_comparable, files)))
@@ -75,7 +81,7 @@ def differences(one, other):
 
 
 def scalars(run):
-    """{tag: [(step, value), ...]} of a run, as TensorBoard shows it."""
+    """Return the scalars of a run as TensorBoard reads them: {tag: [(step, value), ...]}."""
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
     lists = {
@@ -90,13 +96,13 @@ def scalars(run):
 
 def _comparable(checkpoint):
     del checkpoint["callbacks"]["EpochReport"]  # times
-    del checkpoint["mobilenets"]["command"]  # names the folder
+    del checkpoint["mobilenets"]["command"]  # contains the folder
     checkpoint["logged"]["metrics"] = {
         key: value
         for key, value in checkpoint["logged"]["metrics"].items()
         if not key.startswith("speed/")
     }
-    # How often Lightning has validated is of no consequence.
+    # The number of validations has no effect on training.
     loops = checkpoint["loops"]["fit_loop"]
     return {**checkpoint, "loops": {k: v for k, v in loops.items() if "val_loop" not in k}}
 
@@ -115,8 +121,8 @@ def _different(one, other, at=""):
         yield f"{at}: {one}, {other}"
 
 
-def cut(run, written, to):
-    """A copy of a run's folder as if a kill had left it with these checkpoints, and more events."""
+def copy_stopped(run, written, to):
+    """Copy a run folder to `to`, as if the run was killed after it wrote the last of `written`."""
     shutil.copytree(run, to)
     for name in ("metrics.json", "previous.ckpt", "last.ckpt", "best.ckpt"):
         (Path(to) / name).unlink(missing_ok=True)
@@ -128,14 +134,14 @@ def cut(run, written, to):
 
 @pytest.fixture
 def compare():
-    """compare(one, other) -> what differs between two runs."""
+    """compare(one, other) -> a list of differences of two runs."""
     return differences
 
 
 @pytest.fixture
 def leave_at():
-    """leave_at(run, checkpoints, to) -> the folder of a run that has come as far as these."""
-    return cut
+    """leave_at(run, checkpoints, to) -> the run folder as it was after these checkpoints."""
+    return copy_stopped
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ SABOTAGE = f"""
 import os, runpy, signal, sys, time
 from datetime import timedelta
 sys.path.insert(0, {str(ROOT)!r})
-from mobilenets.training import Classifier, processes
+from mobilenets.training import Classifier
+from mobilenets.training.fault_tolerance import distributed
 
-processes.PATIENCE = timedelta(seconds=15)
+distributed.TIMEOUT = timedelta(seconds=15)
 step, end = Classifier.training_step, os.environ.get("END")
 
 def training_step(self, batch, batch_idx):

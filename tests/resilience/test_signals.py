@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +14,20 @@ from PIL import Image
 from mobilenets.training import Classifier
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
+WATCHED = f"""
+import runpy, sys
+from multiprocessing.process import BaseProcess
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+join = BaseProcess.join
+
+def watch(self, timeout=None):
+    join(self, timeout)
+    if timeout and self.is_alive():
+        print("waited in vain for a worker to end", flush=True)
+
+BaseProcess.join = watch
+runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
+"""
 EVERYTHING = ["ema_decay=0.9", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]
 
 
@@ -39,10 +52,10 @@ def sending(number, hook, count):
     ("number", "hook", "count", "code"),
     [
         (signal.SIGTERM, "training_step", 5, 143),
-        (signal.SIGINT, "validation_step", 2, 130),
         *(
             pytest.param(*case, marks=pytest.mark.resilience)
             for case in (
+                (signal.SIGINT, "validation_step", 2, 130),
                 (signal.SIGINT, "training_step", 6, 130),
                 (signal.SIGINT, "training_step", 4, 130),
                 (signal.SIGTERM, "training_step", 1, 143),
@@ -57,10 +70,10 @@ def sending(number, hook, count):
     ],
 )
 def test_a_signal_ends_a_run_that_goes_on_as_if_there_had_been_none(
-    number, hook, count, code, train, tiny, compare
+    number, hook, count, code, train, train_whole, tiny, compare
 ):
     options = [*tiny, *EVERYTHING, "checkpoint.every_minutes=10"]
-    assert train(*options, "hydra.run.dir=whole")[0] == 0
+    train_whole(*options)
     with sending(number, hook, count):
         ended, out, _ = train(*options, "hydra.run.dir=cut")
     assert ended == code
@@ -69,11 +82,12 @@ def test_a_signal_ends_a_run_that_goes_on_as_if_there_had_been_none(
     assert compare("whole", "cut") == []
 
 
+@pytest.mark.resilience
 def test_a_validation_that_was_cut_short_is_made_once_whatever_comes_after(
-    train, tiny, compare, leave_at, points
+    train, train_whole, tiny, compare, leave_at, points
 ):
     """The run goes on with it, and is killed long after: the second time it goes on just so."""
-    assert train(*tiny, "hydra.run.dir=whole")[0] == 0
+    train_whole(*tiny)
     with sending(signal.SIGTERM, "validation_step", 2):
         assert train(*tiny, "hydra.run.dir=cut")[0] == 143
     cut = points[-1]
@@ -83,11 +97,17 @@ def test_a_validation_that_was_cut_short_is_made_once_whatever_comes_after(
     assert compare("whole", "cut") == compare("whole", "again") == []
 
 
-@pytest.mark.parametrize("options", [[], ["early_stopping=1", "trainer.max_epochs=6"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        pytest.param(["early_stopping=1", "trainer.max_epochs=6"], marks=pytest.mark.resilience),
+    ],
+)
 def test_a_signal_in_the_test_ends_it_and_only_the_test_is_made_again(
-    options, train, tiny, compare
+    options, train, train_whole, tiny, compare
 ):
-    assert train(*tiny, *options, "hydra.run.dir=whole")[0] == 0
+    train_whole(*tiny, *options)
     with sending(signal.SIGTERM, "test_step", 1):
         assert train(*tiny, *options, "hydra.run.dir=cut")[0] == 143
     code, out, _ = train("resume=cut")
@@ -106,12 +126,13 @@ def test_slurm_starts_a_run_again(train, tiny, monkeypatch, tmp_path):
     assert (tmp_path / "asked").read_text() == "requeue 17\n"
 
 
+@pytest.mark.resilience
 def test_a_second_interrupt_leaves_at_once(tiny, tmp_path):
     code = (
         f"import runpy, sys, time; sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
         "from mobilenets.training import Classifier\n"
         "def step(*_):\n"
-        "    print('stepping', flush=True); time.sleep(60)\n"
+        "    print('stepping', flush=True); time.sleep(60); print('stepped', flush=True)\n"
         "Classifier.training_step = step\n"
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     )
@@ -123,9 +144,8 @@ def test_a_second_interrupt_leaves_at_once(tiny, tmp_path):
         process.send_signal(signal.SIGINT)
         assert "finishing the step" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        start = time.monotonic()
-        assert process.wait(10) == 130
-        assert time.monotonic() - start < 2
+        assert process.wait() == 130
+        assert "stepped" not in process.stdout.read()
 
 
 @pytest.mark.resilience
@@ -146,16 +166,14 @@ def test_a_signal_to_all_processes_of_a_run_leaves_the_workers_at_work(
     assert train(*options, "hydra.run.dir=whole")[0] == 0
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on their number
     with subprocess.Popen(
-        [sys.executable, str(SCRIPT), *options, "hydra.run.dir=cut"],
+        [sys.executable, "-c", WATCHED, *options, "hydra.run.dir=cut"],
         env=os.environ | threads,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         assert any(line.startswith("epoch   2") for line in process.stdout), process.stderr.read()
         os.killpg(process.pid, number)
-        start = time.monotonic()
-        assert process.wait(30) == code, process.stderr.read()
-        seconds = time.monotonic() - start
-    assert seconds < 5
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == code, err
+        assert "in vain" not in out
     assert train("resume=cut")[0] == 0
     assert compare("whole", "cut") == []
-    print(f"{seconds:.2f} s from {signal.Signals(number).name} to the exit")
