@@ -139,6 +139,7 @@ def test_training_and_evaluation_swap_fast_modules_in_before_the_classifier(scri
     assert all(kinds >= set(FAST_MODULES.values()) for kinds in found)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_is_evaluated_and_resumed(script):
     """Settings added since have today's values, and those removed since are dropped."""
     options = ["data=fake", "data.num_samples=32", "data.batch_size=16", "trainer.max_epochs=1"]

@@ -23,29 +23,28 @@ def train(*overrides):
     return compose(TrainConfig, Command(Source(CONFIGS, "train"), list(overrides))).config
 
 
-def complete(choice):
-    """`choice` with the paths that only a command line knows: of the data, of the weights."""
+def train_with(choice):
+    """The config of `choice`, given the paths that only a command line knows: data and weights."""
     paths = {"data.root": "/x", "model.weights": "w.pth"}
     try:
-        train(choice)
+        return train(choice)
     except ConfigError as error:
         missing = [key for key in paths if f"{key}=" in str(error)]  # the fix that it names
-        return [choice, *(f"{key}={paths[key]}" for key in missing)]
-    return [choice]
+        return train(choice, *(f"{key}={paths[key]}" for key in missing))
 
 
 def test_every_choice_composes_and_is_valid():
     assert len(CHOICES) >= 2 + 6 + 3 + 3 + 1
     for choice in CHOICES:
         group, name = choice.split("=")
-        section = getattr(train(*complete(choice)), group)
+        section = getattr(train_with(choice), group)
         assert group == "trainer" or section.name == name
 
 
 def test_every_experiment_composes_and_is_valid():
     assert len(EXPERIMENTS) >= 7
     for name in EXPERIMENTS:
-        config = train(*complete(f"experiment={name}"))
+        config = train_with(f"experiment={name}")
         nets = [net for net in MODELS if net in name]
         assert not nets or config.model.name in nets, name
 

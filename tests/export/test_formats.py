@@ -32,9 +32,7 @@ def slow(*case):
 
 
 CASES = [
-    slow(name, net) if name in LONG and net is not V2 else (name, net)
-    for name in RUN_HERE
-    for net in (V1, V2, GREY)
+    slow(name, net) if name in LONG else (name, net) for name in RUN_HERE for net in (V1, V2, GREY)
 ]
 
 
@@ -70,6 +68,7 @@ def test_logits_are_those_of_the_trained_net(format, net, write):
         torch.testing.assert_close(run(images), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_larger_than_executorch_plans_for_is_split(write):
     kind, (model, path) = require("executorch"), write("executorch", V2)
     images = model.random_inputs(kind.max_batch_size + 3)
@@ -103,6 +102,7 @@ def test_the_onnx_graph_is_folded_and_padded_and_has_metadata(write):
     assert json.loads(metadata["preprocessing"]) == model.weights.preprocessing
 
 
+@pytest.mark.slow
 def test_other_files_have_metadata_too(write):
     extra = {"class_names": "", "preprocessing": ""}
     torch.export.load(write("torch_export", V2)[1], extra_files=extra)
@@ -112,6 +112,7 @@ def test_other_files_have_metadata_too(write):
     assert json.loads(read.get_rt_info(["mobilenets", "class_names"]).astype(str)) == list("abcde")
 
 
+@pytest.mark.slow
 def test_core_ml_packages_are_written_anywhere(exportable, tmp_path):
     kind, model = require("coreml"), exportable(padding="same")
     kind.module.write(model, tmp_path / "net.mlpackage")

@@ -35,7 +35,14 @@ def test_it_matches_evaluation(interpolation, exportable, photographs):
         torch.testing.assert_close(run(example.inputs), expected, rtol=0.01, atol=0.05)
 
 
-@pytest.mark.parametrize("format", [name for name in FORMATS if FORMATS[name].can_preprocess])
+@pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "openvino" else [])
+        for name in FORMATS
+        if FORMATS[name].can_preprocess
+    ],
+)
 def test_it_is_a_part_of_the_exported_graph(format, exportable, photographs, tmp_path):
     kind = FORMATS[format]
     for package in kind.packages:

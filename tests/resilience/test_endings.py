@@ -114,8 +114,6 @@ def test_a_killed_worker_is_one_sentence(train, tiny, monkeypatch, tmp_path):
     options += ["data=folder", "data.root=animals", "data.image_size=16", "data.batch_size=4"]
     code, _, err = train(*options, "data.num_workers=2", "hydra.run.dir=run")
     assert code == 1
-    assert err.startswith(
-        "error: a worker process was killed while loading images, usually "
-    )
+    assert err.startswith("error: a worker process was killed while loading images, usually ")
     assert "data.num_workers=1 (now 2) or data.batch_size=2 (now 4)" in err
     assert len(err.splitlines()) == 1

@@ -98,6 +98,7 @@ def test_a_file_that_its_own_runtime_can_not_run_is_rejected(export, monkeypatch
     assert files >= {"mobilenet_v2_0.05.pt2.rejected", "mobilenet_v2_0.05.safetensors"}
 
 
+@pytest.mark.slow
 def test_int8_is_judged_by_accuracy_and_the_error_names_the_fix(export, monkeypatch):
     for package in FORMATS["onnx"].packages:
         pytest.importorskip(package)

@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import io
-import subprocess
 import sys
 from pathlib import Path
 
@@ -117,7 +116,6 @@ def test_wrong_command_lines_get_one_sentence(run, capsys, argv, message):
     assert message in printed.err and printed.err.count("\n") == 1
 
 
-def test_the_script_runs_on_its_own():
-    command = [sys.executable, str(SCRIPT), "mobilenet_v1", "--width", "0.25"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0 and "470,072" in result.stdout
+def test_the_script_runs_on_its_own(script):
+    code, out, _ = script("scripts/model_table", "mobilenet_v1", "--width", "0.25")
+    assert code == 0 and "470,072" in out

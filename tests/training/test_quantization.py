@@ -178,6 +178,7 @@ def run(script):
     return checked
 
 
+@pytest.mark.slow
 def test_a_run_writes_an_ordinary_checkpoint_that_eval_evaluates_to_the_same_metrics(run):
     assert "32-true imitating int8" in run("train", *QAT, "hydra.run.dir=int8")
     run("train", "hydra.run.dir=float")
