@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -55,6 +55,20 @@ def atomic_files(folder: Path) -> Iterator[Path]:
                 child.replace(partial)
     finally:
         remove(scratch)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and its parents; remove those that were missing if the block raises."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty any more
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

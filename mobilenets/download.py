@@ -9,7 +9,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from mobilenets import __version__
-from mobilenets.atomic import atomic_path
+from mobilenets.atomic import atomic_path, new_folder
 from mobilenets.cache import file_sha256
 
 SCHEME = "https://"  # of every URL, redirects included
@@ -35,8 +35,7 @@ def download(url: str, path: Path, sha256: str, limit: int) -> None:
     """
     if not url.lower().startswith(SCHEME):
         raise ValueError(f"{url} was not fetched: files are fetched by https only")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as partial:
+    with new_folder(path.parent), atomic_path(path) as partial:
         with partial.open("xb") as file:
             for pause in (*PAUSES, None):
                 try:

@@ -17,6 +17,11 @@ def find_missing(packages: Iterable[str]) -> list[str]:
     return [package for package in packages if find_spec(package) is None]
 
 
+def install_hint(extra: str) -> str:
+    """Return the command that installs the packages of an extra; this package is on no index."""
+    return f'pip install -e ".[{extra}]"'
+
+
 @contextmanager
 def lean_imports() -> Iterator[None]:
     """Halve the time of imports: hide the packages `UNUSED`, and pause the garbage collector.

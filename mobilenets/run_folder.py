@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 BEST, LAST, PREVIOUS = "best.ckpt", "last.ckpt", "previous.ckpt"
 OWNER = "lock"  # names the owner; the lock itself is a hidden file beside it
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # torchrun's, Lightning's, SLURM's
 
 
 def make_run_folder(folder: Path, is_named: bool) -> Path:
@@ -90,3 +91,11 @@ def lock_run_folder(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 path.unlink()
         lock.release()
+
+
+# Several processes
+
+
+def is_first_process() -> bool:
+    """Return whether this is the process of a run that writes its files."""
+    return int(next((os.environ[rank] for rank in RANKS if rank in os.environ), 0)) == 0

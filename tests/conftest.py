@@ -7,6 +7,7 @@ import os
 import runpy
 import shutil
 import sys
+import traceback
 import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -181,3 +182,21 @@ def load_script():
         return module
 
     return load
+
+
+@pytest.fixture
+def answer():
+    """answer(read, path=None) -> the sentence of the ValueError that `read` raises."""
+
+    def call(read, path=None):
+        """The words of the answer, after a look at its form."""
+        with pytest.raises(ValueError) as error:
+            read()
+        text = str(error.value)
+        assert len(text.splitlines()) <= 15
+        assert path is None or str(path) in text, "it names the file"
+        shown = "".join(traceback.format_exception(error.value))  # of those who call it from Python
+        assert "weights_only" not in shown.replace("weights_only=True", "")
+        return text
+
+    return call

@@ -21,7 +21,7 @@ import torch
 
 from mobilenets import load_model, save_model
 from mobilenets.config import TrainConfig
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import CONFIGS, Source, compose
 from mobilenets.config.groups import (
     CHOICES,
     DataConfig,
@@ -189,7 +189,7 @@ def configs(monkeypatch, tmp_path):
     folder = tmp_path / "configs"
     shutil.copytree(CONFIGS, folder)
     write_configs(folder)
-    for name in ("compose", "entry", "saved"):
+    for name in ("compose", "help", "saved"):
         module = importlib.import_module(f"mobilenets.config.{name}")
         monkeypatch.setattr(module, "CONFIGS", folder)
     return folder
@@ -216,14 +216,14 @@ def test_weights_are_saved_and_loaded(configs, tmp_path, randomise):
 
 
 def test_config_and_help_know_them(configs):
-    command = Command(Source(configs, "train"), ["experiment=stripes", "data.strides=cifar"])
-    config = compose(TrainConfig, command).config
+    words = ["experiment=stripes", "data.strides=cifar"]
+    config = compose(TrainConfig, Source("train"), words).config
     assert type(config.model) is PebbleConfig and config.model.strides == "cifar"
     options = config.model.options(1000, 3) | {"strides": "imagenet"}
     assert options.pop("name") == "pebble"
     parameters = inspect.signature(Pebble).parameters
     assert options == {key: parameter.default for key, parameter in parameters.items()}
-    text = format_help(TrainConfig, command)
+    text = format_help("train", TrainConfig, Source("train"), words)
     for words in ("pebble ", "stripes ", "adam_again ", "constant ", "optimizer.amsgrad=false"):
         assert words in text, words
 

@@ -13,6 +13,7 @@ from mobilenets import atomic
 from mobilenets.atomic import (
     atomic_files,
     atomic_path,
+    new_folder,
     remove,
     remove_partial_files,
     write_json,
@@ -197,3 +198,17 @@ def test_a_link_is_removed_and_its_target_is_not(old):
     remove(old / "link")
     remove(old / "gone")
     assert {path.name for path in old.iterdir()} == {"a.txt", "target"}
+
+
+def test_folders_made_in_vain_are_removed_again(tmp_path):
+    with pytest.raises(OSError), new_folder(tmp_path / "a" / "b"):
+        raise OSError("no network")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError), new_folder(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "file").touch()
+        raise OSError("no network")
+    assert (tmp_path / "a" / "b" / "file").exists()
+    with new_folder(tmp_path / "c"):
+        pass
+    assert (tmp_path / "c").is_dir()

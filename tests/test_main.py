@@ -54,7 +54,7 @@ def test_a_run_learns_writes_its_folder_and_is_evaluated_to_the_same_metrics(scr
     assert [line.split("|")[0].strip() for line in out.splitlines() if line[:5] == "epoch"] == [
         f"epoch   {k}/4" for k in (1, 2, 3, 4)
     ]
-    assert "python eval.py checkpoint=run/best.ckpt" in out
+    assert "eval.py checkpoint=run/best.ckpt" in out
     written = {path.name for path in Path("run").iterdir()}
     assert written >= FILES
     assert {name.split(".")[0] for name in written - FILES} == {"events"}

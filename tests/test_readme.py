@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobilenets.config import TrainConfig
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import Source, compose_jobs
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 TRAIN_LINES = re.findall(r"^python train\.py (?!resume)([^#\n]+)", README, flags=re.M)
@@ -17,8 +17,7 @@ TRAIN_LINES = re.findall(r"^python train\.py (?!resume)([^#\n]+)", README, flags
 def test_every_training_command_is_sound(line):
     words = shlex.split(line)
     overrides = [word for word in words if word != "--multirun"]
-    command = Command(Source(CONFIGS, "train"), overrides)
-    compose(TrainConfig, command, sweep="--multirun" in words)
+    compose_jobs(TrainConfig, Source("train"), overrides, sweep="--multirun" in words)
 
 
 def test_the_readme_has_training_commands():

@@ -5,7 +5,6 @@ neither torch nor Lightning.
 """
 
 from mobilenets.config.checks import ConfigError, to_dict
-from mobilenets.config.entry import command_line, entry_point, run_folder
 from mobilenets.config.saved import restore_config
 from mobilenets.config.schema import EvalConfig, ExportConfig, PredictConfig, TrainConfig
 
@@ -15,9 +14,6 @@ __all__ = [
     "ExportConfig",
     "PredictConfig",
     "TrainConfig",
-    "command_line",
-    "entry_point",
     "restore_config",
-    "run_folder",
     "to_dict",
 ]

@@ -12,6 +12,8 @@ from mobilenets.choices import describe_unknown, find_nearest, join_words
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.rules import TRAIN_RULES
 from mobilenets.config.schema import TrainConfig
+from mobilenets.config.synonyms import explain_foreign
+from mobilenets.config.trainer_rules import TRAINER_RULES
 from mobilenets.config.values import coerce, format_value
 
 Config = TypeVar("Config")
@@ -81,6 +83,11 @@ def find_conflicts(config: Any, problems: list[Problem]) -> list[Problem]:
         sections = [key.split(".")[0] for key in reads if "." in key]
         if invalid.isdisjoint(reads) and all(getattr(config, name) for name in sections):
             conflicts += [Problem(*pair) for pair in rule(config)]
+    trainer = getattr(config, "trainer", None)
+    for trainer_rule, reads in TRAINER_RULES.items() if trainer else ():
+        has_all = all(hasattr(trainer, name) for name in reads)
+        if has_all and invalid.isdisjoint(f"trainer.{name}" for name in reads):
+            conflicts += [Problem(*pair) for pair in trainer_rule(trainer)]
     return conflicts
 
 
@@ -149,6 +156,8 @@ def explain_unknown(key: str, cls: type, values: Mapping[str, Any]) -> str:
     if owners:
         choice = values[section]["name"]
         return f"is an option of {join_words(owners, 'and')}, but {section} is {choice}"
+    if hint := explain_foreign(key):
+        return hint
     parent, _, name = key.rpartition(".")
     known = [other.rpartition(".") for other in list_keys(cls, values)]
     siblings = [last for above, _, last in known if above == parent]

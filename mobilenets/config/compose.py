@@ -1,16 +1,15 @@
-"""Compose a config from a command line with Hydra, and collect every problem on the way."""
+"""A command line -> configs: Hydra composes the choices once, settings are laid over as data."""
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import hydra
 import yaml
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -25,253 +24,204 @@ from mobilenets.config.checks import (
     explain_unknown,
     find_conflicts,
     flatten,
+    iter_settings,
+    join_key,
     list_groups,
     list_keys,
 )
+from mobilenets.config.groups import CHOICES
+from mobilenets.config.words import FOLDERS, Grammar, Word, is_list
+from mobilenets.config.yaml_files import check_foreign, list_foreign_files, read_yaml
 from mobilenets.console import relative
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-SECRET = "oc.env"  # OmegaConf's resolver of environment variables
+IN_WHEEL = Path(__file__).parents[1] / "configs"
+CONFIGS = IN_WHEEL if IN_WHEEL.is_dir() else Path(__file__).parents[2] / "configs"
+# OmegaConf's resolver of environment variables, and what could spell its name.
+SECRET = re.compile(r"\$\{\s*(oc\.env|[^}]*\$\{)")
 NO_SECRETS = (
     "the value of ${{oc.env:...}} would be written to the run folder; if it is not a secret, "
     'pass the value itself, as in {key}="$NAME"'
 )
-HYDRA_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+REFUSALS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
 
 class Source(NamedTuple):
-    """The primary YAML file of a config, and the overrides of Hydra's own settings for it."""
+    """The primary YAML file of a command, in `CONFIGS`, and folders with more choices."""
 
-    folder: Path
     name: str
-    hydra: tuple[str, ...] = ()
-
-
-class Command(NamedTuple):
-    """A command line: the source of the config, and the overrides."""
-
-    source: Source
-    overrides: list[str]
+    folders: tuple[Path, ...] = ()
 
 
 class Composition(NamedTuple):
-    """A config, and the DictConfig it was built from, which includes Hydra's own settings."""
+    """A config, the settings that were stated for it, and the folders of its run.
+
+    Attributes:
+        config: the dataclass.
+        explicit: the settings that the command line or an experiment states.
+        folders: hydra.run.dir and the like, as far as they were given.
+        omega: the values with their ${...}.
+    """
 
     config: Any
+    explicit: set[str]
+    folders: dict[str, str]
     omega: DictConfig
 
 
-def compose(
-    cls: type, command: Command, *, sweep: bool = False, complete: bool = True
-) -> Composition:
-    """Return the config of the dataclass `cls` that a command line describes.
+class Composer:
+    """Composes the configs of a command; collects what is wrong with them.
 
     Args:
-        sweep: accept several values for a setting. Every combination is checked, and the config
-            of the first is returned.
-        complete: report settings that need a value and have none.
-
-    Raises:
-        ConfigError: with every problem in the command line and the YAML files.
+        cls: the dataclass of the config.
+        source: where the YAML files are.
     """
-    composition, problems = try_compose(cls, command, sweep)
-    problems = [p for p in problems if complete or not p.text.startswith(NEEDS_VALUE)]
-    if problems:
-        raise ConfigError(problems)
-    assert composition is not None
-    return composition
-
-
-def try_compose(
-    cls: type, command: Command, sweep: bool = False
-) -> tuple[Composition | None, list[Problem]]:
-    """Return what `compose` does, None if Hydra can't compose it, and the problems."""
-    folder, name = command.source.folder.absolute(), command.source.name
-    if not (folder / f"{name}.yaml").is_file():
-        hint = "" if CONFIGS.is_dir() else "; install mobilenets from a clone: pip install -e ."
-        return None, [Problem("", f"there is no {folder / name}.yaml{hint}")]
-    with hydra.initialize_config_dir(str(folder), name, "1.3"):
-        composer = Composer(cls, command.source)
-        jobs = [composer.compose_job(job) for job in composer.list_jobs(command.overrides, sweep)]
-    return jobs[0], composer.problems
-
-
-class Composer:
-    """A collector of problems that composes jobs from one source, inside an initialised Hydra."""
 
     def __init__(self, cls: type, source: Source) -> None:
         self.cls = cls
         self.source = source
+        self.number = 0  # of the next job
         self.problems: list[Problem] = []
-        self.loader = GlobalHydra.instance().config_loader()
-        self.groups = [group for group in self.loader.list_groups("") if group != "hydra"]
+        kinds = [(key, kind) for key, kind, _ in list_settings(cls)]
+        self.grammar = Grammar(
+            groups=dict(list_group_choices(source.folders)),
+            texts={key for key, kind in kinds if kind in (str, str | None)},
+            lists={key for key, kind in kinds if is_list(kind)} if cls_has_lists(cls) else (),
+        )
 
-    def list_choices(self, group: str) -> list[str]:
-        """Return the choices of a group, including those in folders added by --config-dir."""
-        return self.loader.get_group_options(group, overrides=list(self.source.hydra))
-
-    def list_jobs(self, texts: list[str], sweep: bool) -> list[list[Override]]:
-        """Return the overrides of each job; a sweep has a job for every combination of values."""
-        parser = OverridesParser.create(self.loader)
-        values: list[list[Override]] = []
+    def parse(self, texts: Iterable[str | Word], sweep: bool = False) -> list[list[Word]]:
+        """Return for each word its setting, of a sweep all that it may be."""
+        words = []
         for text in texts:
+            if isinstance(text, Word):
+                words.append([text])
+                continue
             try:
-                override = parser.parse_overrides([text])[0]
-            except HydraException:
-                self.add_problem(text, self.explain_syntax(text))
-                continue
-            if not override.is_sweep_override():
-                values.append([override])
-            elif not sweep:
-                self.add_problem(
-                    text, "write a list as [a,b]; for a run with each value, add --multirun"
-                )
-            elif override.is_discrete_sweep():
-                key = override.get_key_element()
-                jobs = [f"{key}={value}" for value in override.sweep_string_iterator()]
-                values.append(parser.parse_overrides(jobs))
-        return [list(job) for job in itertools.product(*values)]
+                words.append(self.grammar.parse(text, sweep))
+            except ValueError as error:
+                self.problems.append(Problem(text, str(error)))
+        return words
 
-    def explain_syntax(self, text: str) -> str:
-        """Say why a text is not an override, and what to write instead."""
-        if text.startswith("-"):
-            return "there is no such flag; settings are written setting=value"
-        key, equals, value = text.partition("=")
-        if equals:
-            return f"""the value can't be parsed; quote it: '{key}="{value}"'"""
-        group = next((group for group in self.groups if text in self.list_choices(group)), None)
-        return f"did you mean {group}={text}?" if group else "should be setting=value; see --help"
-
-    def compose_job(self, job: list[Override]) -> Composition | None:
-        """Return the config of one job, None if Hydra can't compose it; collect the problems."""
-        choices, settings, hydra_settings, unknown_groups = [], [], [], []
-        for override in job:
-            if override.is_hydra_override():
-                hydra_settings.append(override)
-            elif override.key_or_group not in self.groups or isinstance(override.value(), dict):
-                settings.append(override)
-            elif problem := self.check_choice(override):
-                self.problems.append(problem)
-                unknown_groups.append(override.key_or_group)
-            else:
-                choices.append(override)
-        choices = [choice for choice in choices if choice.key_or_group not in unknown_groups]
-        base = self.call_hydra(choices)
-        if base is None:
-            return None
-        # The settings of a group are unknown if its choice is.
-        groups = list_groups(self.cls) if "experiment" in unknown_groups else unknown_groups
-        unchecked = tuple(f"{group}." for group in groups)
-        values, known_settings = to_plain(base), []
-        for override in settings:
-            if override.key_or_group.startswith(unchecked):
-                continue
-            if problem := self.check_key(override, values):
-                self.problems.append(problem)
-            else:
-                known_settings.append(override)
-        omega: DictConfig | None = base
-        if known_settings or hydra_settings:
-            # If Hydra rejects one of its own settings, the others are still checked.
-            omega = self.call_hydra(choices + known_settings + hydra_settings) or self.call_hydra(
-                choices + known_settings
-            )
+    def compose(self, words: list[Word]) -> Composition | None:
+        """Return the config of one job, None if there is none."""
+        picks = [word for word in words if self.is_choice(word)]
+        others = [word for word in words if word not in picks and word.key not in FOLDERS]
+        lost = [pick.key for pick in picks if not self.exists(pick)]
+        picks = [pick for pick in picks if pick.key not in lost]
+        omega = self.compose_choices(picks)
         if omega is None:
             return None
-        overridden = [override.key_or_group for override in known_settings]
-        config, problems = self.build_config(omega, choices, overridden)
-        if not unknown_groups:
+        # Nothing can be said of sections whose choice is unknown.
+        sections = list_groups(self.cls) if "experiment" in lost else lost
+        unsure = tuple(f"{name}." for name in sections)
+        others = [word for word in others if not word.key.startswith(unsure)]
+        values = to_plain(omega)
+        others = [word for word in others if self.is_setting(word, values)]
+        files = Files(self.source, picks)
+        config, problems = self.build_config(omega, others, files)
+        if not lost and config is not None:
             self.problems += find_conflicts(config, problems)
-        return Composition(config, omega)
+        explicit = {key for word in others for key in flatten({word.key: word.value})}
+        folders = {word.key: self.resolve(omega, word) for word in words if word.key in FOLDERS}
+        self.number += 1
+        if any(pick.key == "experiment" for pick in picks):
+            explicit |= files.stated_by_experiments
+        return Composition(config, explicit, folders, omega)
 
-    def check_choice(self, override: Override) -> Problem | None:
-        """Return the problem of an override that makes an unknown choice."""
-        group, value = override.key_or_group, override.value()
-        known = self.list_choices(group)
-        for name in value if isinstance(value, list) else [value]:
-            if name not in known and not override.is_delete():
-                text = f"{group}={'null' if name is None else name}"
-                return Problem(text, describe_unknown(name, known))
-        return None
+    def is_choice(self, word: Word) -> bool:
+        """Return whether a word picks a choice of a group."""
+        return word.key in self.grammar.groups and not isinstance(word.value, dict)
 
-    def check_key(self, override: Override, values: dict[str, Any]) -> Problem | None:
-        """Return the problem of an override whose key is not a setting that can be overridden."""
-        if override.is_delete():
-            return None  # Hydra checks that the key exists
-        known, value = set(list_keys(self.cls, values)), override.value()
-        nested = flatten(value, f"{override.key_or_group}.") if isinstance(value, dict) else {}
-        for key in (override.key_or_group, *nested):
-            group = key.removesuffix(".name")
+    def exists(self, pick: Word) -> bool:
+        """Return whether the choice of a group exists."""
+        known = self.grammar.groups[pick.key]
+        for name in pick.value if isinstance(pick.value, list) else [pick.value]:
+            optional = pick.key == "experiment" and name is None
+            if str(name) not in known and not optional:
+                shown = "null" if name is None else name
+                self.add(f"{pick.key}={shown}", describe_unknown(name, known))
+                return False
+        return True
+
+    def is_setting(self, word: Word, values: dict[str, Any]) -> bool:
+        """Return whether there is such a setting, and it may be set by itself."""
+        known, value = set(list_keys(self.cls, values)), word.value
+        nested = flatten(value, f"{word.key}.") if isinstance(value, dict) else {}
+        for key in (word.key, *nested):
+            section = key.removesuffix(".name")
             if key not in known:
-                return Problem(key, explain_unknown(key, self.cls, values))
-            if group != key:
-                return Problem(key, f"is set by {group}={nested.get(key, value)}")
-        return None
+                self.add(key, explain_unknown(key, self.cls, values))
+                return False
+            if section != key:
+                self.add(key, f"is chosen with {section}={nested.get(key, value)}")
+                return False
+        return True
 
-    def call_hydra(self, overrides: list[Override]) -> DictConfig | None:
-        """Return what Hydra composes, None if it raises an error; collect the error."""
-        texts = [*self.source.hydra, *(str(override.input_line) for override in overrides)]
+    def compose_choices(self, picks: list[Word]) -> DictConfig | None:
+        """Return what Hydra composes of the YAML files, None if it refuses."""
+        names = [
+            f"{pick.key}/{name}"
+            for pick in picks
+            for name in (pick.value if isinstance(pick.value, list) else [pick.value])
+            if not (CONFIGS / pick.key / f"{name}.yaml").is_file()
+        ]
         try:
-            return hydra.compose(self.source.name, texts, return_hydra_config=True)
-        except HYDRA_ERRORS as error:
-            experiments = [item.value() for item in overrides if item.key_or_group == "experiment"]
-            self.problems.append(self.explain_error(error, experiments))
+            for path in list_foreign_files(names, self.source.folders):
+                check_foreign(path)
+            folders = ",".join(_quote(f"file://{folder}") for folder in self.source.folders)
+            search = [f"hydra.searchpath=[{folders}]"] * bool(folders)
+            with hydra.initialize_config_dir(str(CONFIGS), self.source.name, "1.3"):
+                return hydra.compose(self.source.name, [*search, *map(_as_override, picks)])
+        except REFUSALS as error:
+            self.problems.append(self.explain(error, picks))
             return None
 
     def build_config(
-        self, omega: DictConfig, choices: list[Override], overridden: list[str]
+        self, omega: DictConfig, words: list[Word], files: "Files"
     ) -> tuple[Any, list[Problem]]:
-        """Build the config from what Hydra composed; collect its problems, with the file of each.
-
-        Args:
-            overridden: the keys set on the command line, not in a file.
-
-        Returns:
-            The config, with None for invalid values, and its problems without the files.
-        """
+        """Lay settings over what Hydra composed; return the config and what is wrong with it."""
+        for word in words:
+            OmegaConf.update(omega, word.key, word.value, force_add=True)
         written = flatten(to_plain(omega))
-        if secret := [key for key, value in written.items() if SECRET in str(value)]:
-            leaves = [key for key in secret if not isinstance(written[key], Mapping)]
-            self.problems += [Problem(key, NO_SECRETS.format(key=key)) for key in leaves]
+        leaves = {key: v for key, v in written.items() if not isinstance(v, Mapping)}
+        if secret := [key for key, value in leaves.items() if SECRET.search(str(value))]:
+            self.problems += [Problem(key, NO_SECRETS.format(key=key)) for key in secret]
             return None, []
         try:
             values = to_plain(omega, resolve=True)
         except OmegaConfBaseException as error:
-            self.add_problem(str(error.full_key), str(error.msg).splitlines()[0])
+            self.add(str(error.full_key), str(error.msg).splitlines()[0])
             return None, []
         config: Any
-        problems: list[Problem]
         config, problems = build_config(self.cls, values)
-        if problems:
-            invalid = {problem.key for problem in problems}
-            files = self.list_files(omega, choices)
-            for key, text in problems:
-                if str(written.get(key))[2:-1] in invalid:
-                    continue  # "${data.strides}" would repeat the problem of data.strides
-                if any(problem.key.startswith(f"{key}=") for problem in self.problems):
-                    continue  # the command line sets it, in a form that can't be parsed
-                if key == "experiment":
-                    text = "its file must begin with: # @package _global_"
-                on_command_line = any(f"{key}.".startswith(f"{other}.") for other in overridden)
-                if not on_command_line and not text.startswith(NEEDS_VALUE):
-                    key = f"{find_file(files, key)}{key}"
-                self.add_problem(key, text)
+        wrong = {problem.key for problem in problems}
+        stated = {word.key for word in words}
+        for key, text in problems:
+            if str(written.get(key))[2:-1] in wrong:
+                continue  # "${data.strides}" repeats what is wrong there
+            if any(problem.key.startswith(f"{key}=") for problem in self.problems):
+                continue  # it is given, in a form that can't be read
+            if key == "experiment":
+                text = "its file has to begin with: # @package _global_"
+            here = any(f"{key}.".startswith(f"{other}.") for other in stated)
+            place = "" if here or text.startswith(NEEDS_VALUE) else files.find(key)
+            self.add(place + key, text)
         return config, problems
 
-    def list_files(self, omega: DictConfig, choices: list[Override]) -> list[tuple[Path, str]]:
-        """Return the YAML files of a config in order, each with the section that it fills."""
-        folders = [Path(item.path) for item in omega.hydra.runtime.config_sources]
-        texts = [*self.source.hydra, *(str(choice.input_line) for choice in choices)]
-        defaults = self.loader.compute_defaults_list(self.source.name, texts, RunMode.RUN).defaults
-        return [
-            (folder / f"{default.config_path}.yaml", default.package or "")
-            for default in defaults
-            for folder in folders
-            if (folder / f"{default.config_path}.yaml").is_file()
-        ]
+    def resolve(self, omega: DictConfig, word: Word) -> str:
+        """Return the text of a folder, its ${...} filled in."""
+        if "${" not in str(word.value):
+            return str(word.value)
+        try:
+            job = {"hydra": {"job": {"num": self.number}}, "folder": word.value}
+            return str(
+                OmegaConf.select(OmegaConf.merge(OmegaConf.create(to_plain(omega)), job), "folder")
+            )
+        except OmegaConfBaseException as error:
+            self.add(word.key, str(error).splitlines()[0])
+            return ""
 
-    def explain_error(self, error: Exception, experiments: list[Any]) -> Problem:
-        """Say in one sentence why Hydra could not compose a config."""
+    def explain(self, error: Exception, picks: list[Word]) -> Problem:
+        """Return in one sentence why Hydra could not compose a config."""
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
             mark = error.problem_mark
             return Problem(f"{relative(Path(mark.name))}, line {mark.line + 1}", str(error.problem))
@@ -282,95 +232,140 @@ class Composer:
         if isinstance(error, MissingConfigException) and error.options:
             group, _, name = str(error.missing_cfg_file).rpartition("/")
             text = f"{group}={name}: {describe_unknown(name, list(error.options))}"
-            if experiments and place == self.source.name:  # Hydra names the overridden file
+            experiments = [pick.value for pick in picks if pick.key == "experiment"]
+            if experiments and place == self.source.name:  # Hydra names the file overridden
                 place = f"experiment/{experiments[-1]}"
         if place in (None, self.source.name, "hydra/config"):
             return Problem("", text)
-        file = self.source.folder / f"{place}.yaml"
-        return Problem(relative(file) if file.is_file() else f"{place}.yaml", text)
+        paths = [folder / f"{place}.yaml" for folder in (*self.source.folders, CONFIGS)]
+        found = next((relative(path) for path in paths if path.is_file()), f"{place}.yaml")
+        return Problem(found, text)
 
-    def add_problem(self, key: str, text: str) -> None:
-        """Collect a problem."""
+    def add(self, key: str, text: str) -> None:
+        """Add a problem."""
         self.problems.append(Problem(key, text))
 
 
-def explicit_settings(omega: DictConfig) -> set[str]:
-    """Return the keys set on the command line or by an experiment, not by a choice's own file."""
-    settings: dict[str, Any] = {}
-    for override in map(parse_override, omega.hydra.overrides.task):
-        if override is not None:
-            settings |= flatten({override.key_or_group: override.value()})
-    experiments = omega.hydra.runtime.choices.get("experiment")
-    for name in experiments if isinstance(experiments, list) else [experiments]:
-        for source in omega.hydra.runtime.config_sources:
-            file = Path(source.path) / "experiment" / f"{name}.yaml"
-            if source.provider not in ("hydra", "schema") and file.is_file():
-                settings |= flatten(yaml.safe_load(file.read_text("utf-8")) or {})
-    return set(settings)
+def compose(cls: type, source: Source, texts: Iterable[str | Word]) -> Composition:
+    """Return the one config that words ask for.
+
+    Raises:
+        ConfigError: with all that is wrong with the words and the YAML files.
+    """
+    return compose_jobs(cls, source, texts)[0]
 
 
-def find_file(files: list[tuple[Path, str]], key: str) -> str:
-    """Return the last file that sets `key` as the beginning of a sentence, "" if none does."""
-    for path, section in reversed(files):
-        values = yaml.safe_load(path.read_text("utf-8")) or {}
-        if key in flatten(values, f"{section}." if section else ""):
-            return f"{relative(path)}: "
-    return ""
+def compose_jobs(
+    cls: type,
+    source: Source,
+    texts: Iterable[str | Word],
+    *,
+    sweep: bool = False,
+    complete: bool = True,
+) -> list[Composition]:
+    """Return the config of each job: of a sweep one for every combination of its values.
+
+    Args:
+        complete: False lets values be missing that have to be given.
+
+    Raises:
+        ConfigError: with all that is wrong with the words and the YAML files.
+    """
+    check_configs(source.name)
+    composer = Composer(cls, source)
+    words = composer.parse(texts, sweep)
+    jobs = [composer.compose(list(job)) for job in itertools.product(*words)]
+    problems = composer.problems
+    if not complete:
+        problems = [problem for problem in problems if not problem.text.startswith(NEEDS_VALUE)]
+    if problems:
+        raise ConfigError(problems)
+    return [job for job in jobs if job is not None]
+
+
+def check_configs(name: str) -> None:
+    """Raise ConfigError unless the primary YAML file is installed."""
+    if not (CONFIGS / f"{name}.yaml").is_file():
+        raise ConfigError(
+            [f"there is no {CONFIGS / name}.yaml: install mobilenets again (pip install -e .)"]
+        )
+
+
+class Files:
+    """The YAML files that a config was composed from, looked at only when somebody asks.
+
+    Args:
+        source: the primary file and the folders with more choices.
+        picks: the choices that were made.
+    """
+
+    def __init__(self, source: Source, picks: list[Word]) -> None:
+        self.source = source
+        self.picks = picks
+
+    @cached_property
+    def stated(self) -> dict[str, Path]:
+        """The last file that states each setting."""
+        stated: dict[str, Path] = {}
+        folders = (CONFIGS, *self.source.folders)
+        with hydra.initialize_config_dir(str(CONFIGS), self.source.name, "1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            search = ",".join(_quote(f"file://{folder}") for folder in self.source.folders)
+            words = [f"hydra.searchpath=[{search}]"] * bool(search)
+            words += map(_as_override, self.picks)
+            listed = loader.compute_defaults_list(self.source.name, words, RunMode.RUN).defaults
+        for default in listed:
+            paths = [folder / f"{default.config_path}.yaml" for folder in folders]
+            for path in [path for path in paths if path.is_file()][:1]:
+                section = f"{default.package}." if default.package else ""
+                stated |= dict.fromkeys(flatten(read_yaml(path), section), path)
+        return stated
+
+    @property
+    def stated_by_experiments(self) -> set[str]:
+        """The settings that an experiment states."""
+        return {key for key, path in self.stated.items() if path.parent.name == "experiment"}
+
+    def find(self, key: str) -> str:
+        """Return the file that states a setting, as the beginning of a sentence, or ""."""
+        path = self.stated.get(key)
+        return f"{relative(path)}: " if path else ""
+
+
+def list_group_choices(folders: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each group with its choices: the folders of YAML files, and the files in them."""
+    for group in sorted(path.name for path in CONFIGS.iterdir() if path.is_dir()):
+        places = [folder / group for folder in (CONFIGS, *folders)]
+        yield group, sorted({path.stem for place in places for path in place.glob("*.yaml")})
+
+
+def list_settings(cls: type) -> Iterator[tuple[str, Any, Any]]:
+    """Yield key, type and field of every setting of a config, for all choices that can be made."""
+    yield from iter_settings(cls, {})
+    for section in list_groups(cls):
+        for variant in CHOICES[get_type_hints(cls)[section]].values():
+            for key, kind, field in iter_settings(variant, {}):
+                yield join_key(section, key), kind, field
+
+
+def cls_has_lists(cls: type) -> bool:
+    """Return whether a,b stands for a list: not where it separates the jobs of a sweep."""
+    return not list_groups(cls)
 
 
 def to_plain(omega: DictConfig, resolve: bool = False) -> dict[str, Any]:
-    """Return the config as nested plain values, without Hydra's own settings."""
-    names = [str(name) for name in omega if name != "hydra"]
-    values = OmegaConf.to_container(OmegaConf.masked_copy(omega, names), resolve=resolve)
+    """Return a config as nested plain data."""
+    values = OmegaConf.to_container(omega, resolve=resolve)
     assert isinstance(values, dict)
     return values  # type: ignore[return-value]
 
 
-# Overrides as text
+def _as_override(pick: Word) -> str:
+    value = pick.value
+    if isinstance(value, list):
+        return f"{pick.key}=[{','.join(map(str, value))}]"
+    return f"{pick.key}={'null' if value is None else value}"
 
 
-def parse_override(text: str) -> Override | None:
-    """Parse an override; return None if the text is not one."""
-    try:
-        return OverridesParser.create().parse_override(text)
-    except HydraException:
-        return None
-
-
-def quote(text: object) -> str:
-    """Quote any text for use as the value of an override."""
-    return QuotedString(str(text), Quote.single).with_quotes()
-
-
-def quote_plain_value(text: str, cls: type) -> str:
-    """Rewrite `setting=value` in Hydra's grammar, guided by the type that `cls` gives the setting.
-
-    A string is taken literally, whatever characters it has, and format=a,b becomes the list [a,b].
-    train.py's overrides don't pass through here: there, a,b is a sweep.
-    """
-    name, equals, value = text.partition("=")
-    kind = get_type_hints(cls).get(name)
-    if not equals or kind is None or value[:1] in ("'", '"', "$"):
-        return text
-    if get_origin(kind) is list:
-        return text if value.startswith("[") else f"{name}=[{value}]"
-    if kind in (str, str | None) and value not in ("null", "???", ""):
-        return f"{name}={quote(value)}"
-    return text
-
-
-def collect_paths(texts: list[str], name: str) -> list[str]:
-    """Merge the paths of `input=a.jpg b.jpg photos/` into one override of the setting `name`.
-
-    A word without = is a path, and so is a word with = that names an existing file.
-    """
-    paths, rest = [], []
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if key == name and equals:
-            paths += [value] * bool(value)
-        elif (equals or text.startswith("--")) and not Path(text).exists():
-            rest.append(text)
-        else:
-            paths.append(text)
-    return [*rest, f"{name}=[{','.join(map(quote, paths))}]"] if paths else rest
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "\\'") + "'"

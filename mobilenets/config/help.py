@@ -2,23 +2,24 @@
 
 import dataclasses
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mobilenets.choices import join_words
 from mobilenets.config.checks import flatten, iter_settings, list_groups
-from mobilenets.config.compose import Command, compose, to_plain
+from mobilenets.config.compose import CONFIGS, Source, compose_jobs, to_plain
 from mobilenets.config.groups import CHOICES
-from mobilenets.config.schema import EvalConfig, ExportConfig, PredictConfig, TrainConfig
+from mobilenets.config.schema import TrainConfig
 from mobilenets.config.values import format_value, list_union_members
+from mobilenets.config.words import Word
 
 WIDTH, COLUMN = 100, 40
 SIGNS = {"above": ">", "at_least": ">=", "below": "<", "at_most": "<="}
 SHORT_TYPE_NAMES = {int: "integer", float: "number", str: "string", NoneType: "null"}
 EXAMPLES = {
-    TrainConfig: [
+    "train": [
         "python train.py model=mobilenet_v1",
         "python train.py model=mobilenet_v2 model.width_mult=0.5 data=cifar10 data.root=/cifar10",
         "python train.py model=mobilenet_v2 data=folder data.root=/flowers model.weights=v2.pth",
@@ -26,26 +27,27 @@ EXAMPLES = {
         "python train.py --multirun model=mobilenet_v1,mobilenet_v2 model.width_mult=0.25,0.5",
         "python train.py resume=runs/digits/mobilenet_v1_1.0/2026-11-23_10-00-00",
     ],
-    EvalConfig: [
+    "eval": [
         "python eval.py checkpoint=runs/digits/mobilenet_v1_1.0/2026-11-23_10-00-00",
         "python eval.py checkpoint=best.ckpt split=val data.root=/data/flowers output=val.json",
     ],
-    ExportConfig: [
+    "export": [
         "python scripts/export.py checkpoint=runs/digits/mobilenet_v1_1.0/... format=onnx",
         "python scripts/export.py checkpoint=best.ckpt format=onnx,executorch quantize=int8",
         "python scripts/export.py checkpoint=net.pth format=onnx preprocess=true images=photos",
     ],
-    PredictConfig: [
+    "predict": [
         "python scripts/predict.py checkpoint=best.ckpt input=cat.jpg dog.jpg photos",
         "python scripts/predict.py checkpoint=best.ckpt input=photos format=csv output=answers.csv",
         "find . -name '*.png' | python scripts/predict.py checkpoint=best.ckpt input=-",
         "python scripts/predict.py checkpoint=best.ckpt input=photos overlay=answers cam=true",
     ],
 }
+EXAMPLES["check_data"] = [
+    "python scripts/check_data.py data=folder data.root=/data/flowers",
+]
 FLAGS = {
     "--cfg job": "print the config and stop; add --resolve to fill in every ${...}",
-    "--info defaults-tree": "print the files that make up the config",
-    "--hydra-help": "Hydra's other flags and settings",
 }
 RUN_FLAGS = {
     "--multirun, -m": "start a run for every combination of values given as a,b",
@@ -54,21 +56,20 @@ RUN_FLAGS = {
 }
 
 
-def format_help(cls: type, command: Command) -> str:
-    """Return the help of the script that takes a `cls`, with the values that `command` sets."""
-    omega = compose(cls, command, complete=False).omega
+def format_help(name: str, cls: type, source: Source, words: Iterable[str | Word]) -> str:
+    """Return the help of the command that takes a `cls`, with the values that the words set."""
+    omega = compose_jobs(cls, source, words, complete=False)[0].omega
     values = to_plain(omega, resolve=True)
-    folders = [Path(item.path) for item in omega.hydra.runtime.config_sources]
     lines = ["Write settings as setting=value and choices as group=choice.", "", "EXAMPLES"]
-    lines += [f"  {line}" for line in EXAMPLES[cls]]
+    lines += [f"  {line}" for line in EXAMPLES[name]]
     for group in [*list_groups(cls), "trainer", "experiment"] if cls is TrainConfig else []:
         lines += ["", f"{group}="]
-        for folder in folders:
+        for folder in (CONFIGS, *source.folders):
             choices = list_choices(folder / group)
             lines += [format_row(name, title, column=26) for name, title in choices]
     lines += ["", "SETTINGS with their values"]
     lines += format_settings(cls, values)
-    flags = FLAGS | RUN_FLAGS if cls is TrainConfig else FLAGS
+    flags = FLAGS | RUN_FLAGS if name == "train" else FLAGS
     lines += ["", "FLAGS"] + [format_row(flag, text, column=26) for flag, text in flags.items()]
     return "\n".join(lines)
 

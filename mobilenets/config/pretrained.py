@@ -1,7 +1,6 @@
 """The settings that trained weights determine: their net's options and the images it expects."""
 
 import dataclasses
-import json
 from collections.abc import Collection
 from copy import deepcopy
 from typing import Any
@@ -52,11 +51,6 @@ def settings_from_weights(config: TrainConfig, explicit: Collection[str]) -> dic
         for key, value in settings.items()
         if key not in explicit and present[key] != value
     }
-
-
-def to_overrides(settings: dict[str, Any]) -> list[str]:
-    """Return the overrides that set these values."""
-    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
 def deep_update(values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,24 +1,26 @@
-"""Resume a run: find the one that `resume` names, and check that only some settings change."""
+"""A run that is resumed: which one `resume` names, and what may differ from before."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from mobilenets.config.checks import ConfigError, Problem, flatten, list_groups, to_dict
-from mobilenets.config.compose import (
-    CONFIGS,
-    Command,
-    Source,
-    compose,
-    explicit_settings,
-    parse_override,
-    quote,
-    to_plain,
-    try_compose,
+from omegaconf import OmegaConf
+
+from mobilenets.config.checks import (
+    ConfigError,
+    Problem,
+    build_config,
+    find_conflicts,
+    flatten,
+    list_groups,
+    to_dict,
 )
-from mobilenets.config.pretrained import to_overrides
-from mobilenets.config.saved import fill_missing
+from mobilenets.config.compose import Composer, Files
+from mobilenets.config.saved import check_saved, fill_missing
 from mobilenets.config.schema import TrainConfig
 from mobilenets.config.values import format_value
+from mobilenets.config.words import FOLDERS, Word
+from mobilenets.config.yaml_files import read_yaml
+from mobilenets.console import relative
 from mobilenets.run_folder import LAST, PREVIOUS, find_newest_checkpoint, is_valid_checkpoint
 
 MAY_CHANGE = (
@@ -29,114 +31,115 @@ MAY_CHANGE = (
     *("checkpoint.", "hardware.", "resume"),
 )
 MAY_CHANGE_TEXT = (
-    "only the length of the run, devices, workers, logging and the place of the data may change"
+    "only the length of the run, devices, workers, logging and the data's location may change"
 )
-HYDRA = ("hydra/output=runs", "hydra/job_logging=runs", "hydra.output_subdir=null")  # train.yaml's
 
 
-def resume(command: Command, run: str) -> Command:
-    """Return the command that resumes `run`: its own config.yaml, changed by the overrides.
+def resume_run(composer: Composer, words: list[Word], run: str) -> tuple[TrainConfig, Path]:
+    """Return the config and the folder of the run `run`, with settings laid over its config.
+
+    Args:
+        composer: gets the problems of single words.
+        words: the command line, without `resume`.
+        run: a run folder, or a .ckpt within one.
 
     Raises:
-        ConfigError: there is no such run, or a setting differs that may not change.
+        ConfigError: there is no such run, or something differs that may not.
     """
     try:
         folder, checkpoint = find_run(run)
     except ValueError as error:
-        others = [text for text in command.overrides if not text.startswith("resume=")]
-        problems = try_compose(TrainConfig, Command(command.source, others))[1]
-        raise ConfigError([Problem("resume", str(error)), *problems]) from error
-    source = source_of_run(folder)
-    added = settings_added_since(source)
-    before = compose(TrainConfig, Command(source, added)).config
+        composer.compose(words)
+        raise ConfigError([Problem("resume", str(error)), *composer.problems]) from error
+    before = load_run_config(folder)
 
-    problems, overrides = [], [*added]
-    for text in command.overrides:
-        override = parse_override(text)
-        key, value = (override.key_or_group, override.value()) if override else ("", None)
-        if key in ("experiment", "trainer", *list_groups(TrainConfig)) and not isinstance(
-            value, dict
-        ):
-            if value != getattr(getattr(before, key, None), "name", None):
-                problems.append(Problem(text, "a resumed run keeps its choices; leave it out"))
-        elif key == "hydra.run.dir" and Path(str(value)).absolute() != folder:
-            problems.append(Problem(key, "a resumed run stays in its folder; leave it out"))
-        elif key != "resume":
-            overrides.append(text)
-    overrides += [f"resume={quote(checkpoint)}", f"hydra.run.dir={quote(folder)}"]
-    resumed = Command(source, overrides)
-    composition, found = try_compose(TrainConfig, resumed)
-    problems += found
-    if composition is not None:
-        invalid = {problem.key for problem in found}
-        changes = find_changes(before, composition.config)
-        problems += [change for change in changes if change.key not in invalid]
+    problems, changed = list(composer.problems), []
+    composer.problems.clear()
+    for word in words:
+        if composer.is_choice(word):
+            if word.value != getattr(getattr(before, word.key, None), "name", None):
+                text = "the resumed run has made its choices; leave it out"
+                problems.append(Problem(word.text, text))
+        elif word.key in FOLDERS:
+            if word.key != "hydra.run.dir" or Path(word.value).expanduser().absolute() != folder:
+                text = "the resumed run stays in its folder; leave it out"
+                problems.append(Problem(word.key, text))
+        elif composer.is_setting(word, to_dict(before)):
+            changed.append(word)
+    changed.append(Word("resume", str(checkpoint), ""))
+    omega = OmegaConf.create(to_dict(before))
+    config, found = composer.build_config(omega, changed, NO_FILES)
+    problems += composer.problems
+    if config is not None:
+        problems += find_conflicts(config, found)
+        wrong = {problem.key for problem in found}
+        problems += [change for change in find_changes(before, config) if change.key not in wrong]
     if problems:
         raise ConfigError(problems)
-    return resumed
+    return config, folder
 
 
-def resume_or_start(command: Command) -> Command:
-    """Return the command for `resume=auto`: resume the run in hydra.run.dir, or start it there.
+def resume_or_start(
+    composer: Composer, words: list[Word], folder: Path | None
+) -> tuple[TrainConfig, Path] | None:
+    """Return what `resume=auto` asks for: the run in `folder`, None if there is none to resume.
 
-    The user repeats the command that started the run. A run that exists keeps its config; what the
-    command sets differently is checked like the overrides of `resume`.
+    The command is that of the new run, the same each time. What it states is compared with what
+    the run has; the run keeps the rest of its config.
 
     Raises:
-        ConfigError: the folder isn't given, or a setting differs that may not change.
+        ConfigError: the folder isn't given, or something differs that may not.
     """
-    others = [text for text in command.overrides if not text.startswith("resume=")]
-    overrides = [item for item in map(parse_override, others) if item]
-    folders = [item.value() for item in overrides if item.key_or_group == "hydra.run.dir"]
-    if not folders or "${" in str(folders[-1]):
-        raise ConfigError([Problem("resume", "auto needs a fixed run folder: hydra.run.dir=DIR")])
-    folder = Path(str(folders[-1])).absolute()
+    if folder is None:
+        raise ConfigError([Problem("resume", "auto needs hydra.run.dir=FOLDER")])
     if not any((folder / name).exists() for name in (LAST, PREVIOUS)):
-        return Command(command.source, others)
-
-    config, omega = compose(TrainConfig, Command(command.source, others))
-    source = source_of_run(folder)
-    before = compose(TrainConfig, Command(source, settings_added_since(source))).config
-    old, new = flatten(to_dict(before)), flatten(to_dict(config))
-    choices = [f"{group}.name" for group in list_groups(TrainConfig)]
+        return None
+    composed = composer.compose(words)
+    if composer.problems or composed is None:
+        raise ConfigError(composer.problems)
+    old, new = flatten(to_dict(load_run_config(folder))), flatten(to_dict(composed.config))
+    names = [f"{section}.name" for section in list_groups(TrainConfig)]
     if problems := [
-        Problem(key, describe_change(old[key], new[key])) for key in choices if old[key] != new[key]
+        Problem(key, describe_change(old[key], new[key])) for key in names if old[key] != new[key]
     ]:
         raise ConfigError(problems)
-    changed = {
-        key: new[key]
-        for key in explicit_settings(omega)
-        if key in new and new[key] != old[key] and not isinstance(new[key], dict)
-    }
-    return resume(Command(command.source, to_overrides(changed)), str(folder))
+    stated = [
+        Word(key, new[key], key)
+        for key in new
+        if key in composed.explicit and new[key] != old[key] and not isinstance(new[key], dict)
+    ]
+    return resume_run(composer, stated, str(folder))
 
 
-def source_of_run(folder: Path) -> Source:
-    """Return the source of a run's config: its own config.yaml."""
-    search = f"hydra.searchpath=[{quote(f'file://{CONFIGS}')}]"
-    return Source(folder, "config", (search, *HYDRA))
+def load_run_config(folder: Path) -> TrainConfig:
+    """Return the config that a run left in its folder, read as data; see `fill_missing`.
 
-
-def settings_added_since(source: Source) -> list[str]:
-    """Return overrides that set what a run's config.yaml lacks: the settings added since."""
-    composition, _ = try_compose(TrainConfig, Command(source, []))
-    if composition is None:
-        return []
-    saved = to_plain(composition.omega)
-    old, new = flatten(saved), flatten(fill_missing(saved))
-    added = {k: v for k, v in new.items() if k not in old and not isinstance(v, dict)}
-    return [f"++{text}" for text in to_overrides(added)]
+    Raises:
+        ConfigError: it is damaged, or states what a run folder may not.
+    """
+    path = folder / "config.yaml"
+    try:
+        saved = read_yaml(path)
+    except ValueError as error:
+        raise ConfigError([error]) from error
+    check_saved(saved, relative(path))
+    values = fill_missing(saved)
+    config, problems = build_config(TrainConfig, values)
+    problems += find_conflicts(config, problems)
+    if problems:
+        raise ConfigError(f"{relative(path)}: {problem}" for problem in problems)
+    return config
 
 
 def find_run(text: str) -> tuple[Path, Path]:
-    """Return the folder and the checkpoint of the run that `resume=text` names, both absolute.
+    """Return the folder and the checkpoint of the run that `resume=text` names, absolute paths.
 
     Args:
-        text: a run folder, for its last.ckpt, or previous.ckpt if that is damaged; or a .ckpt in
-            a run folder.
+        text: a run folder, of which last.ckpt is meant, or the one before it where that is
+            damaged; or a .ckpt within one.
 
     Raises:
-        ValueError: there is no such run; the message follows "resume: ".
+        ValueError: a sentence that follows "resume: ".
     """
     path = Path(text).expanduser().absolute()
     if not path.exists():
@@ -147,30 +150,41 @@ def find_run(text: str) -> tuple[Path, Path]:
         raise ValueError(f"{text} is neither a run folder nor a .ckpt in one")
     if path.is_file():
         if not is_valid_checkpoint(path):
-            raise ValueError(
-                f"{text} is damaged; resume from another checkpoint or from the run folder"
-            )
+            raise ValueError(f"{text} is damaged; resume another checkpoint, or the run folder")
         return folder, path
     if checkpoint := find_newest_checkpoint(folder):
         return folder, checkpoint
     if (folder / LAST).exists():
-        raise ValueError(f"{text}/{LAST} is damaged and no earlier one is left; start a new run")
-    raise ValueError(f"{text} has no {LAST} to resume from; start a new run")
+        raise ValueError(f"{text}/{LAST} is damaged, with none before it; start the run anew")
+    raise ValueError(f"{text} has no {LAST} to resume from; start the run anew")
 
 
 def find_changes(before: TrainConfig, now: TrainConfig) -> Iterator[Problem]:
-    """Yield a problem for each setting that differs from the resumed run and may not change."""
+    """Yield what differs from the run that is resumed and may not."""
     old, new = flatten(to_dict(before)), flatten(to_dict(now))
     for key, value in new.items():
         if value == old[key] or isinstance(value, dict) or key.startswith(MAY_CHANGE):
             continue
         if key == "model.weights":
-            yield Problem(key, "a resumed run has its own weights; set this or resume, not both")
+            yield Problem(key, "a resumed run has its own weights; give this or resume, not both")
         else:
             yield Problem(key, describe_change(old[key], value))
 
 
 def describe_change(old: object, new: object) -> str:
-    """Return the sentence for a setting that may not change."""
-    old_text, new_text = format_value(old), format_value(new)
-    return f"{old_text} in the resumed run, {new_text} now; {MAY_CHANGE_TEXT}"
+    """Return the sentence for what may not change."""
+    return f"{format_value(old)} in the resumed run, {format_value(new)} now; {MAY_CHANGE_TEXT}"
+
+
+class _NoFiles(Files):
+    """The files of a config that was read from a run folder."""
+
+    def __init__(self) -> None:
+        """Look at nothing."""
+
+    def find(self, key: str) -> str:
+        """Return "": the settings were stated by no file of choices."""
+        return ""
+
+
+NO_FILES = _NoFiles()

@@ -6,9 +6,10 @@ from typing import Any, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from mobilenets.config.checks import ConfigError, flatten, from_dict, list_groups
-from mobilenets.config.compose import CONFIGS
+from mobilenets.config.compose import CONFIGS, to_plain
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.schema import TrainConfig
+from mobilenets.config.yaml_files import NO_HYDRA
 
 
 def restore_config(values: Mapping[str, Any], source: object = "the run") -> TrainConfig:
@@ -21,6 +22,7 @@ def restore_config(values: Mapping[str, Any], source: object = "the run") -> Tra
     Raises:
         ConfigError: the config has unknown settings or invalid values.
     """
+    check_saved(values, source)
     try:
         return from_dict(TrainConfig, fill_missing(values))
     except ConfigError as error:
@@ -34,6 +36,20 @@ def restore_config(values: Mapping[str, Any], source: object = "the run") -> Tra
         ) from None
 
 
+def check_saved(values: Mapping[str, Any], source: object) -> None:
+    """Raise ConfigError for what no run writes into its config: settings of Hydra, and ${...}.
+
+    The config of a run holds plain values. Anything else in it came from somebody else.
+    """
+    if "hydra" in values:
+        raise ConfigError([f"{source} {NO_HYDRA}"])
+    for key, value in flatten(values).items():
+        if not isinstance(value, Mapping) and "${" in str(value):
+            raise ConfigError(
+                [f"{source}: {key}: {value!r} asks for another value: write the value itself"]
+            )
+
+
 def fill_missing(saved: Mapping[str, Any]) -> dict[str, Any]:
     """Return a saved config of train.py with the settings that were added since.
 
@@ -45,7 +61,7 @@ def fill_missing(saved: Mapping[str, Any]) -> dict[str, Any]:
     """
     today = OmegaConf.load(CONFIGS / "train.yaml")
     assert isinstance(today, DictConfig)
-    del today["defaults"], today["hydra"]
+    del today["defaults"]
     choices, kinds = {"trainer": "default"}, get_type_hints(TrainConfig)
     for group in list_groups(TrainConfig):
         name = str(flatten(saved).get(f"{group}.name"))
@@ -53,6 +69,14 @@ def fill_missing(saved: Mapping[str, Any]) -> dict[str, Any]:
             choices[group] = name
     for group, name in choices.items():
         today[group] = OmegaConf.load(CONFIGS / group / f"{name}.yaml")
-    values = OmegaConf.to_container(OmegaConf.merge(today, saved), resolve=True)
-    assert isinstance(values, dict)
-    return values  # type: ignore[return-value]
+    values = OmegaConf.create(_overlay(to_plain(today), saved))
+    return to_plain(values, resolve=True)
+
+
+def _overlay(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with others laid over them."""
+    result = {**values, **others}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(others.get(name), Mapping):
+            result[name] = _overlay(value, others[name])
+    return result

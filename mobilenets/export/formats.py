@@ -14,7 +14,7 @@ from mobilenets.export import (
     safetensors_format,
     torch_export_format,
 )
-from mobilenets.imports import find_missing
+from mobilenets.imports import find_missing, install_hint
 
 
 class Format(NamedTuple):
@@ -47,9 +47,6 @@ class Format(NamedTuple):
             raise ValueError(f"format={name} needs {', '.join(missing)}: {self.install}")
 
 
-EXPORT_EXTRA = 'pip install "mobilenets[export]"'
-EDGE_EXTRA = 'pip install "mobilenets[edge]"'
-
 # To add a format, add it here and to `ExportFormat` of mobilenets/config/schema.py.
 FORMATS: dict[str, Format] = {
     "onnx": Format(
@@ -57,7 +54,7 @@ FORMATS: dict[str, Format] = {
         ".onnx",
         "ONNX Runtime",
         ("onnx", "onnxscript", "onnxruntime"),
-        EXPORT_EXTRA,
+        install_hint("export"),
         can_quantize=True,
         can_preprocess=True,
     ),
@@ -67,7 +64,7 @@ FORMATS: dict[str, Format] = {
         ".pte",
         "ExecuTorch",
         ("executorch", "torchao"),
-        EDGE_EXTRA,
+        install_hint("edge"),
         max_batch_size=torch_export_format.MAX_BATCH_SIZE,
         can_quantize=True,
     ),
@@ -85,7 +82,7 @@ FORMATS: dict[str, Format] = {
         ".mlpackage",
         "Core ML",
         ("coremltools",),
-        EDGE_EXTRA,
+        install_hint("edge"),
         max_batch_size=torch_export_format.MAX_BATCH_SIZE,
     ),
     "openvino": Format(
@@ -93,7 +90,7 @@ FORMATS: dict[str, Format] = {
         ".xml",
         "OpenVINO",
         ("openvino", "onnx", "onnxscript"),
-        EXPORT_EXTRA,
+        install_hint("export"),
         can_preprocess=True,
     ),
     "safetensors": Format(safetensors_format, ".safetensors", "PyTorch"),

@@ -23,7 +23,7 @@ from mobilenets.export import (
     onnx_format,
     require_preprocessing,
 )
-from mobilenets.imports import find_missing
+from mobilenets.imports import find_missing, install_hint
 from mobilenets.models import fold_batchnorm
 from mobilenets.predict.latency import time_calls
 from mobilenets.weights import Weights
@@ -57,7 +57,7 @@ class Backend(NamedTuple):
         """Raise ValueError that says what to install, if a package is missing."""
         if self.missing:
             raise ValueError(
-                f'backend={name} needs {", ".join(self.missing)}: pip install "mobilenets[export]"'
+                f"backend={name} needs {', '.join(self.missing)}: {install_hint('export')}"
             )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mobilenets.data.decode import EXTENSIONS, ImageFileError
-from mobilenets.imports import find_missing
+from mobilenets.imports import find_missing, install_hint
 
 VIDEO_EXTENSIONS = frozenset((".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm"))
 
@@ -91,7 +91,7 @@ def read_frames(path: Path, frames_per_second: float) -> Iterator[Image.Image]:
     if not path.is_file():  # OpenCV would wait for a FIFO
         raise ImageFileError(f"{path} is not a regular file: remove it, or replace it")
     if find_missing(["cv2"]):
-        raise ImageFileError(f'{path} is a video: pip install "mobilenets[video]" to read it')
+        raise ImageFileError(f"{path} is a video: {install_hint('video')} to read it")
     import cv2
 
     video = cv2.VideoCapture(str(path))

@@ -29,6 +29,7 @@ def quiet_lightning() -> None:
         ".*The number of training batches .* is smaller than the logging interval.*",
         ".*in eval mode at the start of training.*",  # the EMA
         ".*ended before the epoch ended and your dataloader is not resumable.*",  # its order is
+        ".*Grad strides do not match bucket view strides.*",  # of 1x1 kernels both are right
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message)
@@ -81,13 +82,19 @@ def describe_device(trainer: Trainer) -> str:
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
 
 
-def train_summary(metrics: Mapping[str, float], checkpoint: Path) -> str:
-    """Return the last lines of a run: metrics, checkpoint, and the commands to type next."""
+def train_summary(
+    metrics: Mapping[str, float], checkpoint: Path, evaluate: str = "python eval.py"
+) -> str:
+    """Return the last lines of a run: metrics, checkpoint, and the commands to type next.
+
+    Args:
+        evaluate: how the command that evaluates is called from here.
+    """
     file = shlex.quote(relative(checkpoint))
     rows = {
         "test": format_metrics(metrics, "test"),
         "file": file,
-        "evaluate it": f"python eval.py checkpoint={file}",
+        "evaluate it": f"{evaluate} checkpoint={file}",
         "see it": f"tensorboard --logdir {shlex.quote(relative(checkpoint.parent))}",
     }
     return "\n".join(label_lines(label, text, width=13) for label, text in rows.items())

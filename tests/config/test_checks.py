@@ -4,14 +4,15 @@ import pytest
 
 from mobilenets.config import ConfigError, TrainConfig, restore_config, to_dict
 from mobilenets.config.checks import from_dict
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import Source, compose
 from mobilenets.config.groups import CHOICES, ModelConfig
 
 
 @pytest.fixture
 def values():
-    command = Command(Source(CONFIGS, "train"), ["model=mobilenet_v2", "data=cifar100"])
-    return to_dict(compose(TrainConfig, command).config)
+    return to_dict(
+        compose(TrainConfig, Source("train"), ["model=mobilenet_v2", "data=cifar100"]).config
+    )
 
 
 def test_a_config_survives_the_way_through_plain_data(values):

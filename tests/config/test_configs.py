@@ -8,7 +8,7 @@ import pytest
 
 from mobilenets.config import ConfigError, EvalConfig, TrainConfig
 from mobilenets.config.checks import list_groups
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import CONFIGS, Source, compose
 from mobilenets.models import MODELS
 
 EXPERIMENTS = sorted(path.stem for path in CONFIGS.glob("experiment/*.yaml"))
@@ -20,7 +20,7 @@ CHOICES = [
 
 
 def train(*overrides):
-    return compose(TrainConfig, Command(Source(CONFIGS, "train"), list(overrides))).config
+    return compose(TrainConfig, Source("train"), list(overrides)).config
 
 
 def train_with(choice):
@@ -61,7 +61,7 @@ def test_every_experiment_states_command_cost_and_result():
 
 def test_every_file_begins_with_a_comment_that_describes_it():
     files = sorted(CONFIGS.rglob("*.yaml"))
-    assert len(files) >= 4 + len(CHOICES) + len(EXPERIMENTS) + 3
+    assert len(files) >= 4 + len(CHOICES) + len(EXPERIMENTS)
     for path in files:
         comments = [line for line in path.read_text().splitlines() if not line.startswith("# @")]
         assert comments[0].startswith("# "), path
@@ -80,8 +80,7 @@ def test_the_main_job_is_mobilenet_v1_on_digits():
 
 
 def test_eval_needs_nothing_but_a_checkpoint():
-    command = Command(Source(CONFIGS, "eval"), ["checkpoint=best.ckpt"])
-    config = compose(EvalConfig, command).config
+    config = compose(EvalConfig, Source("eval"), ["checkpoint=best.ckpt"]).config
     assert (config.checkpoint, config.split) == ("best.ckpt", "test")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from mobilenets.config import ConfigError, TrainConfig, to_dict
 from mobilenets.config.checks import from_dict
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import Source, compose
 from mobilenets.config.groups import CHOICES, ModelConfig
 from mobilenets.config.values import coerce
 from mobilenets.models import MODELS, create_model
@@ -22,7 +22,7 @@ FROM_DATA = {"num_classes", "in_channels"}  # null = the data's
 
 
 def train(*overrides):
-    return compose(TrainConfig, Command(Source(CONFIGS, "train"), list(overrides))).config
+    return compose(TrainConfig, Source("train"), list(overrides)).config
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])

@@ -2,14 +2,14 @@ import pytest
 
 from mobilenets.config import EvalConfig, TrainConfig
 from mobilenets.config.checks import iter_settings, list_groups
-from mobilenets.config.compose import CONFIGS, Command, Source
+from mobilenets.config.compose import CONFIGS, Source
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.help import format_help
 
 
 @pytest.fixture(scope="module")
 def text():
-    return format_help(TrainConfig, Command(Source(CONFIGS, "train"), ["optimizer.lr=0.3"]))
+    return format_help("train", TrainConfig, Source("train"), ["optimizer.lr=0.3"])
 
 
 def test_every_setting_of_every_choice_is_explained(text):
@@ -58,12 +58,12 @@ def test_it_fits_100_columns_in_aligned_rows(text):
 
 
 def test_a_missing_value_is_shown_as_question_marks():
-    text = format_help(TrainConfig, Command(Source(CONFIGS, "train"), ["data=folder"]))
+    text = format_help("train", TrainConfig, Source("train"), ["data=folder"])
     assert "  data.root=??? " in text
 
 
 def test_evals_help_explains_evals_settings():
-    text = format_help(EvalConfig, Command(Source(CONFIGS, "eval"), []))
+    text = format_help("eval", EvalConfig, Source("eval"), [])
     for key, _ in settings_of(EvalConfig):
         assert f"  {key}=" in text
     assert "python eval.py checkpoint=" in text

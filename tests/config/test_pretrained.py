@@ -1,15 +1,14 @@
 """A run that starts from weights takes their options and preprocessing, unless it sets others."""
 
-import json
-
 import pytest
 import timm
 import torch
 
 from mobilenets import create_model, save_model
-from mobilenets.config import TrainConfig
-from mobilenets.config.compose import CONFIGS, Command, Source, compose, explicit_settings
-from mobilenets.config.pretrained import deep_update, settings_from_weights, to_overrides
+from mobilenets.config import TrainConfig, to_dict
+from mobilenets.config.checks import from_dict
+from mobilenets.config.compose import Source, compose
+from mobilenets.config.pretrained import deep_update, settings_from_weights
 
 PREPROCESSING = {
     "image_size": 96,
@@ -30,13 +29,11 @@ def file(tmp_path):
     return path
 
 
-def compose_from_weights(path, *overrides, searchpath=()):
-    source = Source(CONFIGS, "train", tuple(searchpath))
-    command = Command(source, ["model=mobilenet_v1", f"model.weights={path}", *overrides])
-    config, omega = compose(TrainConfig, command)
-    added = settings_from_weights(config, explicit_settings(omega))
-    again = Command(source, [*command.overrides, *to_overrides(added)])
-    return added, compose(TrainConfig, again).config
+def compose_from_weights(path, *overrides, folders=()):
+    words = ["model=mobilenet_v1", f"model.weights={path}", *overrides]
+    composed = compose(TrainConfig, Source("train", tuple(folders)), words)
+    added = settings_from_weights(composed.config, composed.explicit)
+    return added, from_dict(TrainConfig, deep_update(to_dict(composed.config), added))
 
 
 def test_files_of_images_are_read_as_the_weights_expect(file):
@@ -85,8 +82,7 @@ def test_an_experiment_has_precedence(file, tmp_path):
         "defaults:\n  - override /data: folder\n"
         "data:\n  root: /x\n  image_size: 128\nmodel:\n  dropout: 0.5\n"
     )
-    search = [f"hydra.searchpath=[file://{tmp_path}]"]
-    added, config = compose_from_weights(file, "experiment=mine", searchpath=search)
+    added, config = compose_from_weights(file, "experiment=mine", folders=[tmp_path])
     assert (config.data.image_size, config.model.dropout) == (128, 0.5)
     assert "data.image_size" not in added and added["data.crop_pct"] == 0.9
 
@@ -103,17 +99,6 @@ def test_weights_of_another_net_do_not_change_the_nets_options(file):
     added, config = compose_from_weights(file, "model=mobilenet_v2", "data=folder", "data.root=/x")
     assert not [key for key in added if key.startswith("model.")]
     assert config.model.width_mult == 1.0
-
-
-def test_every_value_survives_the_command_line():
-    values = {"model.stages": [[1, 16, 1, 1]], "model.bn_eps": 1e-5, "model.padding": "same",
-              "model.head_channels": None, "data.mean": [0.5]}  # fmt: skip
-    assert json.loads(to_overrides(values)[1].partition("=")[2]) == 1e-5
-    config = compose(
-        TrainConfig,
-        Command(Source(CONFIGS, "train"), to_overrides({**values, "model.shallow": False})[1:]),
-    ).config
-    assert (config.model.bn_eps, config.model.padding) == (1e-5, "same")
 
 
 def test_deep_update_leaves_its_argument_alone():

@@ -4,7 +4,7 @@ import pytest
 
 from mobilenets.config import ConfigError, TrainConfig, rules
 from mobilenets.config.checks import list_keys
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import Source, compose
 
 BREACHES = {
     "check_groups": [
@@ -180,7 +180,7 @@ BREACHES = {
 
 def problems(*overrides):
     with pytest.raises(ConfigError) as error:
-        compose(TrainConfig, Command(Source(CONFIGS, "train"), list(overrides)))
+        compose(TrainConfig, Source("train"), list(overrides))
     return error.value.problems
 
 

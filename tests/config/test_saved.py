@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mobilenets.config import ConfigError, TrainConfig, restore_config, to_dict
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import CONFIGS, Source, compose
 from mobilenets.config.groups import CHOICES, DataConfig
 from mobilenets.config.saved import fill_missing
 
@@ -14,8 +14,7 @@ def values():
     """The config of a run that differs from today's defaults."""
     overrides = ["model=mobilenet_v2", "model.width_mult=0.5", "data=cifar10", "data.root=/a"]
     overrides += ["data.strides=imagenet", "optimizer=adamw", "seed=7", "trainer.max_epochs=3"]
-    command = Command(Source(CONFIGS, "train"), overrides)
-    return to_dict(compose(TrainConfig, command).config)
+    return to_dict(compose(TrainConfig, Source("train"), overrides).config)
 
 
 def without(values, *keys):
@@ -73,8 +72,7 @@ def test_settings_that_were_removed_since_are_dropped(values):
 
 
 def test_images_in_files_keep_their_number_of_workers():
-    command = Command(Source(CONFIGS, "train"), ["data=folder", "data.root=/a"])
-    values = to_dict(compose(TrainConfig, command).config)
+    values = to_dict(compose(TrainConfig, Source("train"), ["data=folder", "data.root=/a"]).config)
     values["data"]["num_workers"] = 3
     assert restore_config(values).data.num_workers == 3
 

@@ -6,7 +6,7 @@ import pytest
 
 from mobilenets.config import EvalConfig, TrainConfig
 from mobilenets.config.checks import iter_settings
-from mobilenets.config.compose import CONFIGS, Command, Source, compose
+from mobilenets.config.compose import Source, compose
 from mobilenets.config.groups import CHOICES
 from mobilenets.config.schema import PredictConfig, TrainerConfig
 
@@ -20,13 +20,11 @@ DIFFERENT_ON_PURPOSE = {"devices", "max_epochs", "num_sanity_val_steps", "log_ev
 
 
 def train(*overrides):
-    return compose(TrainConfig, Command(Source(CONFIGS, "train"), list(overrides))).config
+    return compose(TrainConfig, Source("train"), list(overrides)).config
 
 
 def evaluate(*overrides):
-    return compose(
-        EvalConfig, Command(Source(CONFIGS, "eval"), ["checkpoint=x", *overrides])
-    ).config
+    return compose(EvalConfig, Source("eval"), ["checkpoint=x", *overrides]).config
 
 
 def test_the_trainer_has_lightnings_arguments_and_defaults():

@@ -161,7 +161,7 @@ def test_a_near_tie_may_not_change_the_answer():
 @pytest.mark.parametrize("name", ["onnxruntime", "int8"])
 def test_missing_packages_are_named(weights, monkeypatch, name):
     without(monkeypatch, "onnxscript")
-    with pytest.raises(ValueError, match=r"needs onnxscript: pip install \"mobilenets\[export\]\""):
+    with pytest.raises(ValueError, match=r'needs onnxscript: pip install -e "\.\[export\]"'):
         backends.load_backend(name, weights)
     assert not backends.is_cached(name, weights)
 

@@ -88,5 +88,5 @@ def test_an_unreadable_video_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(ImageFileError, match="is not a regular file"):
         list(read_frames(tmp_path / "pipe.mp4", 1))
     monkeypatch.setattr("mobilenets.imports.find_spec", lambda name: None)
-    with pytest.raises(ImageFileError, match=r'pip install "mobilenets\[video\]"'):
+    with pytest.raises(ImageFileError, match=r'pip install -e "\.\[video\]"'):
         list(read_frames(tmp_path / "film.mp4", 1))

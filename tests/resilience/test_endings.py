@@ -64,7 +64,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_and_the_run_is_the_
     Path("cut/last.ckpt").write_bytes(Path("cut/previous.ckpt").read_bytes()[:-1000])
     code, out, _ = train("resume=cut")
     assert code == 0
-    assert "cut/last.ckpt is damaged or gone: the run goes on from" in out
+    assert "cut/last.ckpt is damaged or missing: resuming from" in out
     assert compare("whole", "cut") == []
 
 

@@ -194,7 +194,7 @@ def test_a_missing_package_is_named_before_anything_is_measured(run, monkeypatch
     monkeypatch.setattr("mobilenets.imports.find_spec", lambda name: None)
     code, _, err, rows = run(*SMALL, "onnxruntime")
     assert code == 1 and not rows
-    assert 'pip install "mobilenets[export]"' in err
+    assert 'pip install -e ".[export]"' in err
 
 
 def test_help_loads_no_torch_and_names_every_default_backend(benchmark):

@@ -123,5 +123,5 @@ def test_a_wrong_name_and_a_refusal_are_one_sentence(net, api):
 
 def test_without_huggingface_hub_its_extra_is_named(net, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"push_to_hub .* pip install 'mobilenets\[hub\]'"):
+    with pytest.raises(ValueError, match=r'push_to_hub .* pip install -e "\.\[hub\]"'):
         push_to_hub(net, "me/net")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from zipfile import BadZipFile, is_zipfile
 
+from mobilenets.imports import install_hint
 from mobilenets.run_folder import BEST, LAST
 from mobilenets.weights.files.foreign import READABLE, TF_CHECKPOINT, explain_foreign_file
 from mobilenets.weights.files.keras_file import read_keras_hdf5, read_keras_zip
@@ -67,9 +68,7 @@ def read_raw_weights(path: Path) -> RawWeights:
     except UnreadableFile as error:
         raise ValueError(f"{path} {error}") from error.__cause__
     except ModuleNotFoundError as error:
-        raise ValueError(
-            f"reading {path} needs {error.name}: pip install 'mobilenets[keras]'"
-        ) from None
+        raise ValueError(f"reading {path} needs {error.name}: {install_hint('keras')}") from None
     except LIBRARY_ERRORS as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ValueError(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.download import TIMEOUT, too_large_error
+from mobilenets.imports import install_hint
 from mobilenets.weights.files import HUB_FILES
 from mobilenets.weights.files.limits import MAX_BYTES
 from mobilenets.weights.remote.https import first_sentence, is_offline
@@ -109,9 +110,7 @@ def import_hub(purpose: str) -> Any:
         import huggingface_hub.constants
         import huggingface_hub.errors
     except ImportError as error:
-        raise ValueError(
-            f"{purpose} needs huggingface_hub: pip install 'mobilenets[hub]'"
-        ) from error
+        raise ValueError(f"{purpose} needs huggingface_hub: {install_hint('hub')}") from error
     return huggingface_hub
 
 

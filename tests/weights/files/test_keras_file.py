@@ -193,6 +193,6 @@ def test_without_h5py_its_installation_is_named(archive, tmp_path, monkeypatch):
             write_named(file)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(
-        ValueError, match=r"^reading .*net needs h5py: pip install 'mobilenets\[keras\]'$"
+        ValueError, match=r'^reading .*net needs h5py: pip install -e "\.\[keras\]"$'
     ):
         read_raw_weights(tmp_path / "net")

@@ -1,4 +1,4 @@
-"""scripts/predict.py: what it prints and writes, and its errors."""
+"""The command predict: what it prints and writes, and its errors."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""scripts/check_data.py: its report and its exit code."""
+"""The command check-data: its report and its exit code."""
 
 import os
 
@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobilenets.commands.check_data import check_data
+
 
 @pytest.fixture
-def check(load_script, capsys, monkeypatch, tmp_path):
+def check(capsys, monkeypatch, tmp_path):
     """check("data=...") -> (exit code, standard output, standard error)."""
-    script = load_script("check_data")
     monkeypatch.chdir(tmp_path)
 
     def run(*overrides):
-        code = script.main(overrides)
+        code = check_data(list(overrides))
         return code, *capsys.readouterr()
 
     return run

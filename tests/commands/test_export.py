@@ -1,4 +1,4 @@
-"""scripts/export.py: what it writes, verifies, prints and rejects."""
+"""The command export: what it writes, verifies, prints and rejects."""
 
 import json
 from pathlib import Path

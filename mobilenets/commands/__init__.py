@@ -1,0 +1,1 @@
+"""The commands: one module each, which reads as its table of contents."""
