@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -82,10 +82,11 @@ class Composer:
         self.number = 0  # of the next job
         self.problems: list[Problem] = []
         kinds = [(key, kind) for key, kind, _ in list_settings(cls)]
+        sweeps = bool(list_groups(cls))  # there a comma separates the jobs of --multirun
         self.grammar = Grammar(
             groups=dict(list_group_choices(source.folders)),
             texts={key for key, kind in kinds if kind in (str, str | None)},
-            lists={key for key, kind in kinds if is_list(kind)} if cls_has_lists(cls) else (),
+            lists=set() if sweeps else {key for key, kind in kinds if is_list(kind)},
         )
 
     def parse(self, texts: Iterable[str | Word], sweep: bool = False) -> list[list[Word]]:
@@ -167,10 +168,10 @@ class Composer:
         try:
             for path in list_foreign_files(names, self.source.folders):
                 check_foreign(path)
-            folders = ",".join(_quote(f"file://{folder}") for folder in self.source.folders)
-            search = [f"hydra.searchpath=[{folders}]"] * bool(folders)
-            with hydra.initialize_config_dir(str(CONFIGS), self.source.name, "1.3"):
-                return hydra.compose(self.source.name, [*search, *map(_as_override, picks)])
+            words = tuple(map(_as_override, picks))
+            if self.source.folders:
+                return _compose_files(CONFIGS, self.source, words)
+            return OmegaConf.create(_compose_own(CONFIGS, self.source, words))
         except REFUSALS as error:
             self.problems.append(self.explain(error, picks))
             return None
@@ -283,6 +284,20 @@ def compose_jobs(
     return [job for job in jobs if job is not None]
 
 
+def _compose_files(configs: Path, source: Source, words: tuple[str, ...]) -> DictConfig:
+    """Return what Hydra composes of YAML files."""
+    folders = ",".join(_quote(f"file://{folder}") for folder in source.folders)
+    search = [f"hydra.searchpath=[{folders}]"] * bool(folders)
+    with hydra.initialize_config_dir(str(configs), source.name, "1.3"):
+        return hydra.compose(source.name, [*search, *words])
+
+
+@lru_cache
+def _compose_own(configs: Path, source: Source, words: tuple[str, ...]) -> dict[str, Any]:
+    """Return the same of our own files alone, once for all jobs with these choices."""
+    return to_plain(_compose_files(configs, source, words))
+
+
 def check_configs(name: str) -> None:
     """Raise ConfigError unless the primary YAML file is installed."""
     if not (CONFIGS / f"{name}.yaml").is_file():
@@ -346,11 +361,6 @@ def list_settings(cls: type) -> Iterator[tuple[str, Any, Any]]:
         for variant in CHOICES[get_type_hints(cls)[section]].values():
             for key, kind, field in iter_settings(variant, {}):
                 yield join_key(section, key), kind, field
-
-
-def cls_has_lists(cls: type) -> bool:
-    """Return whether a,b stands for a list: not where it separates the jobs of a sweep."""
-    return not list_groups(cls)
 
 
 def to_plain(omega: DictConfig, resolve: bool = False) -> dict[str, Any]:
