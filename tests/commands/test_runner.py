@@ -8,7 +8,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from mobilenets.config import restore_config
+from mobilenets.config.compose import CONFIGS
 
+NETS = sorted(path.stem for path in CONFIGS.glob("model/*.yaml"))
 TRAIN = """
 import logging, sys, zipfile
 from mobilenets.commands.runner import command, run_folder
@@ -80,12 +82,11 @@ def test_a_run_has_its_folder_config_and_log(script, tmp_path):
 
 
 def test_problems_are_listed_before_anything_is_made(script, tmp_path):
-    done = script("trainer.max_epoch=3", "--epochs", "model=mobilenet_v3", "optimizer.lr=-1")
+    done = script("trainer.max_epoch=3", "--epochs", "model=mobilenet_2", "optimizer.lr=-1")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [
         "error: --epochs: there is no such flag; settings are written setting=value",
-        "error: model=mobilenet_v3: unknown; did you mean mobilenet_v2? "
-        "Choices: mobilenet_v1, mobilenet_v2",
+        f"error: model=mobilenet_2: unknown; did you mean mobilenet_v2? Choices: {', '.join(NETS)}",
         "error: trainer.max_epoch: did you mean trainer.max_epochs?",
         "error: optimizer.lr: -1 is out of range (above 0)",
     ]

@@ -1,9 +1,12 @@
+import dataclasses
 from itertools import pairwise
 
 import pytest
 
+from mobilenets.choices import join_words
 from mobilenets.config import ConfigError, EvalConfig, TrainConfig
-from mobilenets.config.compose import Source, compose, compose_jobs
+from mobilenets.config.compose import CONFIGS, Source, compose, compose_jobs
+from mobilenets.config.groups import CHOICES, DataConfig, ModelConfig
 from mobilenets.config.words import NO_PLUGINS, ONLY_FOLDERS
 from mobilenets.config.yaml_files import NO_HYDRA
 
@@ -19,7 +22,24 @@ def problems(*overrides, **options):
     return error.value.problems
 
 
-V3 = "model=mobilenet_v3: unknown; did you mean mobilenet_v2? Choices: mobilenet_v1, mobilenet_v2"
+def names(group):
+    """The choices of a group, in the order of the messages."""
+    return ", ".join(sorted(path.stem for path in CONFIGS.glob(f"{group}/*.yaml")))
+
+
+TYPO = f"model=mobilenet_2: unknown; did you mean mobilenet_v2? Choices: {names('model')}"
+
+
+def owners(base, option):
+    """The choices of a section that have an option, as a message lists them."""
+    variants = CHOICES[base].items()
+    fields = {name: {field.name for field in dataclasses.fields(cls)} for name, cls in variants}
+    return join_words([name for name, known in fields.items() if option in known], "and")
+
+
+SHALLOW = (
+    f"model.shallow: is an option of {owners(ModelConfig, 'shallow')}, but model is mobilenet_v2"
+)
 
 
 @pytest.mark.parametrize(
@@ -36,16 +56,16 @@ V3 = "model=mobilenet_v3: unknown; did you mean mobilenet_v2? Choices: mobilenet
         (["model={padd: same}"], "model.padd: did you mean model.padding?"),
         (
             ["model=mobilenet_v2", "model.shallow=true"],
-            "model.shallow: is an option of mobilenet_v1, but model is mobilenet_v2",
+            SHALLOW,
         ),
         (
             ["data.root=/x"],
-            "data.root: is an option of cifar10, cifar100, folder and imagenet, but data is digits",
+            f"data.root: is an option of {owners(DataConfig, 'root')}, but data is digits",
         ),
-        (["model=mobilenet_v3"], V3),
+        (["model=mobilenet_2"], TYPO),
         (
             ["optimizer=null"],
-            "optimizer=null: unknown. Choices: adamw, rmsprop, sgd",
+            f"optimizer=null: unknown. Choices: {names('optimizer')}",
         ),
         (["mobilenet_v2"], "mobilenet_v2: did you mean model=mobilenet_v2?"),
         (["model.width_mult"], "model.width_mult: should be setting=value; see --help"),
@@ -90,12 +110,12 @@ def test_a_problem_is_one_sentence_that_names_the_fix(overrides, sentence):
 
 def test_all_problems_are_listed_at_once():
     assert problems(
-        "model=mobilenet_v3", "model.depth=3", "trainer.max_epoch=3", "data=folder",
+        "model=mobilenet_2", "model.depth=3", "trainer.max_epoch=3", "data=folder",
         "optimizer.lr=-1", "hydra.run.dri=x", "mobilenet_v2", "data.batch_size=many",
     ) == [
         f"hydra.run.dri=x: {ONLY_FOLDERS}",
         "mobilenet_v2: did you mean model=mobilenet_v2?",
-        V3,  # and nothing on model.depth, which that net may well have
+        TYPO,  # and nothing on model.depth, which that net may well have
         "trainer.max_epoch: did you mean trainer.max_epochs?",
         "data.batch_size: 'many' is not an integer",
         "data.root: needs a value, e.g. data.root=/data/flowers",
@@ -113,8 +133,11 @@ def test_what_hydra_allows_is_allowed():
 
 
 def test_every_job_of_a_sweep_is_checked():
-    sweep = ["model=mobilenet_v1,mobilenet_v3", "model.width_mult=0.5,-0.5", "seed=range(0,3)"]
-    assert problems(*sweep, sweep=True) == ["model.width_mult: -0.5 is out of range (above 0)", V3]
+    sweep = ["model=mobilenet_v1,mobilenet_2", "model.width_mult=0.5,-0.5", "seed=range(0,3)"]
+    assert problems(*sweep, sweep=True) == [
+        "model.width_mult: -0.5 is out of range (above 0)",
+        TYPO,
+    ]
     assert train("model.width_mult=choice(0.25,0.5)", sweep=True).model.width_mult == 0.25
 
 
@@ -162,8 +185,7 @@ def test_problems_in_a_file_are_reported_with_its_path(own, tmp_path, monkeypatc
     )
     assert problems("experiment=mine", "optimizer.lr=-1", folders=folders) == [
         "experiment/mine.yaml: seeed: did you mean seed?",
-        "experiment/mine.yaml: model.shallow: is an option of mobilenet_v1, but model is "
-        "mobilenet_v2",
+        f"experiment/mine.yaml: {SHALLOW}",
         "optimizer.lr: -1 is out of range (above 0)",
         "experiment/mine.yaml: trainer.max_epoch: did you mean trainer.max_epochs?",
         "experiment/mine.yaml: trainer.max_epochs: 'x' is not an integer or null",
@@ -175,7 +197,7 @@ def test_problems_in_a_file_are_reported_with_its_path(own, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (HEADER + "defaults:\n  - override /model: mobilenet_v3\n", f"experiment/mine.yaml: {V3}"),
+        (HEADER + "defaults:\n  - override /model: mobilenet_2\n", f"experiment/mine.yaml: {TYPO}"),
         (
             HEADER + "defaults:\n  - override /modle: mobilenet_v2\n",
             "experiment/mine.yaml: Could not override 'modle'. No match in the defaults list.",
