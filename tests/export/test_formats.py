@@ -166,7 +166,8 @@ def test_executorch_quantizes_the_output_of_a_relu6_not_its_input(exportable):
 
 def test_missing_packages_are_named_with_how_to_install_them(monkeypatch):
     monkeypatch.setattr("mobilenets.imports.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'needs onnx, onnxscript, onnxruntime: pip install "mob'):
+    hint = 'needs onnx, onnxscript, onnxruntime: pip install -e "'
+    with pytest.raises(ValueError, match=hint):
         check_formats(["safetensors", "onnx"], None, False)
     with pytest.raises(ValueError, match="an environment of its own"):
         check_formats(["litert"], None, False)
