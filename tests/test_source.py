@@ -12,7 +12,7 @@ FILES = [
 TEXTS = {
     path: path.read_text("utf-8")
     for path in sorted(FILES)
-    if "__pycache__" not in path.parts and path != Path(__file__)
+    if "__pycache__" not in path.parts and path.suffix != ".safetensors" and path != Path(__file__)
 }
 # Methods of Lightning's Trainer, and which of their arguments is a checkpoint.
 RUNS = {"fit": 4, "validate": 2, "test": 2, "predict": 2}
