@@ -12,11 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import OmegaConf
-
 from mobilenets.atomic import PARTIAL, remove_partial_files, write_text
 from mobilenets.config.checks import ConfigError, to_dict
-from mobilenets.config.compose import Source, compose, compose_jobs, to_plain
+from mobilenets.config.compose import Source, compose, compose_jobs, to_plain, to_yaml
 from mobilenets.config.help import format_help
 from mobilenets.config.jobs import JOB, Job, find_exported_job, make_jobs
 from mobilenets.config.schema import TrainConfig
@@ -130,7 +128,7 @@ def _run(spec: Spec, argv: list[str]) -> int:
             return 0
         if flags.cfg:
             omega = compose_jobs(spec.cls, source, words, complete=False)[0].omega
-            print(OmegaConf.to_yaml(OmegaConf.create(to_plain(omega, flags.resolve))), end="")
+            print(to_yaml(to_plain(omega, flags.resolve)), end="")
             return 0
         if spec.trains:
             jobs = make_jobs(source, words, flags.multirun)
@@ -232,7 +230,7 @@ def _enter(job: Job, is_new: bool) -> None:
         if not is_valid_checkpoint(folder / LAST):
             log.warning(f"{folder / LAST} is damaged or missing: resuming from {config.resume}")
     elif is_new:
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
+        write_text(folder / "config.yaml", to_yaml(to_dict(config)))
     job.export()
 
 

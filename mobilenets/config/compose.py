@@ -370,6 +370,11 @@ def to_plain(omega: DictConfig, resolve: bool = False) -> dict[str, Any]:
     return values  # type: ignore[return-value]
 
 
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Return nested plain data as YAML."""
+    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+
+
 def _as_override(pick: Word) -> str:
     value = pick.value
     if isinstance(value, list):
